@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from typing import Any, Final
 from warnings import warn
 
-from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope.derive import PairKeys
-from xkeymsg.envelope.plan import Contents
-from xkeymsg.envelope.seal import Plan, Wrap, sign
+from xkeymsg.envelope.seal import Wrap
 from xkeymsg.envelope.session import LIFETIME, Session
 from xkeymsg.envelope.unlock import Admitted, Unlocked, Unlocker
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
-from xkeymsg.nkey import Signer
 from xkeymsg.primitives import AEAD
 
 __all__ = ("INTERFACE", "NativeSession", "NativeUnlocker", "load", "session", "unlocker")
 
-INTERFACE: Final = "xkm1 1"
+INTERFACE: Final = "xkm1 2"
 """The format, and the version of the interface between both distributions."""
 
 
@@ -66,18 +62,13 @@ class NativeSession(Session):
     """A session whose secrets, counter and limits are in the native core."""
 
     def _begin(self, secret: bytes | None) -> bytes:
-        self._core = core.Session(monotonic() + LIFETIME, secret)
+        self._core = core.Session(LIFETIME, secret)
+        self.seal = self._core.seal  # type: ignore[method-assign] # no call in between
         return self._core.public  # type: ignore[no-any-return]
 
     def end(self) -> None:  # noqa: D102 - as in the class above
         super().end()
         self._core.end()
-
-    def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:  # noqa: D102
-        keys = len(contents) + len(plan.audience.views)
-        drawn = random_bytes(8 + 32 * keys)
-        signing = None if signer is None else partial(sign, signer)
-        return self._core.seal(plan, now_ns, monotonic(), drawn, contents, keys, signing)  # type: ignore[no-any-return]
 
     def _wrap(self, recipient: XKey, auth_key: bytes) -> Wrap:
         return self._core.wrap_key(bytes(recipient), auth_key)  # type: ignore[no-any-return]
@@ -87,19 +78,19 @@ class NativeUnlocker(Unlocker):
     """Keeps the keys of sessions in the native core, and opens with them there."""
 
     def _aead(self, key: bytes) -> AEAD:
-        return core.Key(key)  # type: ignore[no-any-return]
+        return core.Key(key, self._limits)  # type: ignore[no-any-return]
 
     def unlock(self, admitted: Admitted) -> Unlocked:  # noqa: D102 - as in the class above
         located, admission = admitted
-        sender, ephemeral, *_ = head = located.head
+        head = located.head
         cache = self._admitted if admission.admitted else self._others
-        keys: dict[int, Any] = cache.sessions.get(sender + ephemeral) or {}
+        keys: dict[int, Any] = cache.sessions.younger.get(head[0] + head[1]) or {}
         others = b""
         for number, _ in self._numbered if keys else ():
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
-            opened = key and key.open(located, tag, others, self._limits)
-            if opened:
+            opened = None if key is None else key.open(located, tag, others)
+            if opened is not None:
                 return tuple.__new__(Unlocked, (admitted, (0, 0), opened))
             others += tag
         return super().unlock(admitted)

@@ -105,7 +105,7 @@ def _document(message: Read, limits: Limits) -> tuple[tuple[Any, int], str | Non
     """Join the granted parts of a document; count the withheld ones."""
     contents, content_type, headers = reading.fields(message, limits)
     # Every reader is granted the metadata part, if there is one.
-    withheld = len(message.body.parts) - len(message.granted)
+    withheld = len(message.body[1]) - len(message.granted)
     plaintexts = [contents[number] for number in sorted(contents)]
     return (join(plaintexts, limits), withheld), content_type, headers
 

@@ -2,31 +2,34 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::aead::{Aead, NonceBytes, TAG_SIZE};
 use crate::fault::{Fault, caught};
 use crate::hash::secret;
-use crate::open::{Envelope, open};
+use crate::open::{Envelope, Most, open};
 
 pyo3::import_exception!(cryptography.exceptions, InvalidTag);
 
 /// A ChaCha20-Poly1305 key, wiped when the object is freed; neither copied nor pickled.
 #[pyclass(frozen, module = "xkeymsg_native")]
-pub struct Key(Aead);
+pub struct Key {
+    aead: Aead,
+    /// The limits of the reader; none for a sender.
+    most: Most,
+}
 
 impl From<Aead> for Key {
     fn from(aead: Aead) -> Self {
-        Self(aead)
+        Self { aead, most: Most::default() }
     }
 }
 
 impl Key {
     /// Return the cipher.
     pub const fn aead(&self) -> &Aead {
-        &self.0
+        &self.aead
     }
 }
 
@@ -36,10 +39,12 @@ fn nonce_of(bytes: &[u8]) -> Result<&NonceBytes, Fault> {
 
 #[pymethods]
 impl Key {
-    /// Take 32 bytes.
+    /// Take 32 bytes, and the `Limits` of the reader.
     #[new]
-    fn new(key: &[u8]) -> PyResult<Self> {
-        Ok(Self(Aead::new(secret(key)?)))
+    fn new(key: &[u8], limits: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let of = |name| limits.getattr(name)?.extract();
+        let most = Most { recipients: of("recipients")?, views: of("views")?, parts: of("parts")? };
+        Ok(Self { aead: Aead::new(secret(key)?), most })
     }
 
     /// Encrypt: the result is 16 bytes longer.
@@ -54,7 +59,7 @@ impl Key {
         let size = data.len().checked_add(TAG_SIZE).ok_or(Fault)?;
         PyBytes::new_with(py, size, |place| {
             place.get_mut(..data.len()).ok_or(Fault)?.copy_from_slice(data);
-            Ok(self.0.seal(nonce, aad, place)?)
+            Ok(self.aead.seal(nonce, aad, place)?)
         })
     }
 
@@ -69,7 +74,11 @@ impl Key {
         let (nonce, data) = (nonce_of(nonce)?, &PyBuffer::<u8>::get(data)?.to_vec(py)?);
         let size = data.len().checked_sub(TAG_SIZE).ok_or_else(|| InvalidTag::new_err(()))?;
         PyBytes::new_with(py, size, |text| {
-            if self.0.open(nonce, aad, data, text) { Ok(()) } else { Err(InvalidTag::new_err(())) }
+            if self.aead.open(nonce, aad, data, text) {
+                Ok(())
+            } else {
+                Err(InvalidTag::new_err(()))
+            }
         })
     }
 
@@ -83,7 +92,6 @@ impl Key {
         located: &Bound<'py, PyTuple>,
         tag: &[u8],
         others: &[u8],
-        limits: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let py = located.py();
         let head = located.get_item(2)?.cast_into::<PyTuple>()?;
@@ -96,11 +104,9 @@ impl Key {
             ephemeral: ephemeral.as_bytes(),
             nonce: nonce_of(nonce.as_bytes())?,
             signable: !head.get_item(6)?.is_none(),
-            recipients: limits.getattr(intern!(py, "recipients"))?.extract()?,
-            views: limits.getattr(intern!(py, "views"))?.extract()?,
-            parts: limits.getattr(intern!(py, "parts"))?.extract()?,
+            most: self.most,
         };
-        caught(|| open(py, &envelope, &self.0, tag, others)).or_else(|_: PyErr| Ok(None))
+        caught(|| open(py, &envelope, &self.aead, tag, others)).or_else(|_: PyErr| Ok(None))
     }
 
     #[expect(clippy::unused_self, reason = "Python's protocol")]

@@ -1,7 +1,7 @@
 //! The native core of xkeymsg: seals and opens xkm1 envelopes (docs/native.md).
 //!
 //! The Python package decides who may send, what is fresh and what is released; it gives this
-//! module clocks and random bytes. An envelope that does not open here is opened in Python, which
+//! module the time of a message. An envelope that does not open here is opened in Python, which
 //! says why.
 
 mod aead;
@@ -26,7 +26,7 @@ mod xkeymsg_native {
 
     /// The format, and the version of this interface: `xkeymsg.native` accepts no other.
     #[pymodule_export]
-    const INTERFACE: &str = "xkm1 1";
+    const INTERFACE: &str = "xkm1 2";
     /// The version of the distribution.
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name")]
@@ -41,10 +41,11 @@ mod xkeymsg_native {
         created_ms: u64,
         contents: &Bound<'py, PyList>,
         keys: Vec<Vec<u8>>,
-        sign: Option<&Bound<'py, PyAny>>,
+        signer: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let keys =
             keys.iter().map(|key| crate::hash::secret(key)).collect::<Result<Vec<_>, _>>()?;
-        crate::seal::assemble(plan, &nonce, created_ms, contents, &keys, sign)
+        let route = crate::seal::Route::read(plan)?;
+        crate::seal::assemble(&route, &nonce, created_ms, contents, &keys, signer)
     }
 }

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::aead::{Aead, NonceBytes, TAG_SIZE, ZERO_NONCE};
+use crate::fault::Fault;
 use crate::hash::{Label, PART, Secret, VIEW, hash_64, secret, sha256};
 use crate::seal::{
     COMMIT_SIZE, GRANT_SIZE, PART_OVERHEAD, SIGNATURE_SIZE, VIEW_OVERHEAD, WRAP_SIZE, unlocked,
@@ -28,6 +29,17 @@ const METADATA: u8 = 3;
 /// Added to the type of a padded part.
 const PADDED: u8 = 16;
 
+/// The most elements of an envelope that a reader opens.
+#[derive(Clone, Copy, Default)]
+pub struct Most {
+    /// Recipients.
+    pub recipients: usize,
+    /// Views.
+    pub views: usize,
+    /// Parts.
+    pub parts: usize,
+}
+
 /// An envelope with the head that was read from it.
 pub struct Envelope<'a> {
     /// All bytes.
@@ -40,12 +52,8 @@ pub struct Envelope<'a> {
     pub nonce: &'a NonceBytes,
     /// Whether the head names an identity, which a signature requires.
     pub signable: bool,
-    /// The most recipients.
-    pub recipients: usize,
-    /// The most views.
-    pub views: usize,
-    /// The most parts.
-    pub parts: usize,
+    /// The limits of the reader.
+    pub most: Most,
 }
 
 /// The type of a part, and the place of its commitment and ciphertext.
@@ -75,7 +83,7 @@ impl Envelope<'_> {
     /// Check tags and the header of the wraps (E-30 to E-34), and find a tag (E-35).
     fn outline(&self, tag: &[u8], others: &[u8]) -> Option<Outline> {
         let mut reader = Reader::new(self.bytes, self.head_end, self.bytes.len());
-        let span = reader.bin(self.recipients.checked_mul(TAG)?)?;
+        let span = reader.bin(self.most.recipients.checked_mul(TAG)?)?;
         let tags = self.bytes.get(span)?;
         let count = tags.len().checked_div(TAG).filter(|count| *count > 0)?;
         if !tags.len().is_multiple_of(TAG) {
@@ -122,9 +130,9 @@ impl Envelope<'_> {
     /// Parse the body (E-41 to E-50).
     fn body(&self, span: &Range<usize>) -> Option<Body> {
         let mut reader = Reader::new(self.bytes, span.start, span.end);
-        let count = reader.array(self.views)?;
+        let count = reader.array(self.most.views)?;
         let views: Vec<_> = (0..count).map(|_| reader.bin(usize::MAX)).collect::<Option<_>>()?;
-        let count = reader.array(self.parts)?;
+        let count = reader.array(self.most.parts)?;
         let parts: Vec<_> = (0..count).map(|_| self.part(&mut reader)).collect::<Option<_>>()?;
         let signed_end = reader.at;
         let signature = reader.bin(SIGNATURE_SIZE)?;
@@ -170,7 +178,7 @@ impl Envelope<'_> {
         let size = sealed.len().checked_sub(TAG_SIZE)?;
         PyBytes::new_with(py, size, |text| {
             let opened = unlocked(py, size, || aead.open(ZERO_NONCE, &[], sealed, text));
-            if opened { Ok(()) } else { Err(crate::fault::Fault.into()) }
+            if opened { Ok(()) } else { Err(Fault.into()) }
         })
         .ok()
     }
@@ -217,44 +225,32 @@ fn check_together(views: &[Range<usize>], parts: &[Part]) -> Option<bool> {
     (payload || document).then_some(metadata == 1)
 }
 
-/// The classes and types of `xkeymsg.envelope.frame`.
-struct Shapes {
-    new: Py<PyAny>,
-    body: Py<PyAny>,
-    part: Py<PyAny>,
-    kinds: Py<PyDict>,
+/// Return the `PartType` of a known type of part.
+fn kind_of(py: Python<'_>, kind: u8) -> PyResult<&Py<PyAny>> {
+    static KINDS: PyOnceLock<Vec<Option<Py<PyAny>>>> = PyOnceLock::new();
+    let kinds = KINDS.get_or_try_init(py, || {
+        let kinds = py.import("xkeymsg.envelope.frame")?.getattr("KINDS")?.cast_into::<PyDict>()?;
+        (0..=METADATA | PADDED)
+            .map(|kind| Ok(kinds.get_item(kind)?.map(Bound::unbind)))
+            .collect::<PyResult<_>>()
+    })?;
+    Ok(kinds.get(usize::from(kind)).and_then(Option::as_ref).ok_or(Fault)?)
 }
 
-static SHAPES: PyOnceLock<Shapes> = PyOnceLock::new();
-
-impl Shapes {
-    fn get(py: Python<'_>) -> PyResult<&Self> {
-        SHAPES.get_or_try_init(py, || {
-            let frame = py.import("xkeymsg.envelope.frame")?;
-            Ok(Self {
-                new: py.get_type::<PyTuple>().getattr("__new__")?.unbind(),
-                body: frame.getattr("Body")?.unbind(),
-                part: frame.getattr("FramePart")?.unbind(),
-                kinds: frame.getattr("KINDS")?.cast_into::<PyDict>()?.unbind(),
-            })
-        })
-    }
-
-    fn part<'py>(&self, py: Python<'py>, part: &Part) -> PyResult<Bound<'py, PyAny>> {
-        let kind = self.kinds.bind(py).get_item(part.kind)?;
-        let fields = (kind, part.kind >= PADDED, part.place.start, part.place.end);
-        self.new.bind(py).call1((&self.part, fields))
-    }
-
-    fn body<'py>(&self, py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyAny>> {
-        let spans = |range: &Range<usize>| (range.start, range.end);
-        let views = PyTuple::new(py, body.views.iter().map(spans))?;
-        let parts =
-            body.parts.iter().map(|part| self.part(py, part)).collect::<PyResult<Vec<_>>>()?;
-        let (parts, signature) = (PyTuple::new(py, parts)?, spans(&body.signature));
-        let fields = (views, parts, signature, body.signed_end, body.metadata);
-        self.new.bind(py).call1((&self.body, fields))
-    }
+/// Return the fields of a `Body`, and of each `FramePart` in it: plain tuples, which take a third
+/// of the time.
+fn fields_of<'py>(py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyTuple>> {
+    let spans = |range: &Range<usize>| (range.start, range.end);
+    let views = PyTuple::new(py, body.views.iter().map(spans))?;
+    let part = |part: &Part| {
+        let kind = kind_of(py, part.kind)?;
+        (kind, part.kind >= PADDED, part.place.start, part.place.end).into_pyobject(py)
+    };
+    let parts = match body.parts.as_slice() {
+        [single] => (part(single)?,).into_pyobject(py)?,
+        several => PyTuple::new(py, several.iter().map(part).collect::<PyResult<Vec<_>>>()?)?,
+    };
+    (views, parts, spans(&body.signature), body.signed_end, body.metadata).into_pyobject(py)
 }
 
 /// Open an envelope; return its body and the granted plaintexts, or None.
@@ -272,7 +268,7 @@ pub fn open<'py>(
     for (number, text) in opened {
         granted.set_item(number, text)?;
     }
-    (Shapes::get(py)?.body(py, &body)?, granted).into_pyobject(py).map(Some)
+    (fields_of(py, &body)?, granted).into_pyobject(py).map(Some)
 }
 
 type Opened<'py> = (Body, Vec<(usize, Bound<'py, PyBytes>)>);

@@ -2,6 +2,7 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::aead::{Aead, NonceBytes, TAG_SIZE, ZERO_NONCE};
@@ -36,20 +37,21 @@ pub fn unlocked<T: Send>(py: Python<'_>, size: usize, work: impl Send + FnOnce()
     if size < LARGE { work() } else { py.detach(work) }
 }
 
-/// A prepared route: the tuple `Plan` of `xkeymsg.envelope.session`.
-struct Route<'py> {
-    ephemeral: Bound<'py, PyBytes>,
-    before: Bound<'py, PyBytes>,
-    between: Bound<'py, PyBytes>,
-    wraps_header: Bound<'py, PyBytes>,
-    unsigned: Bound<'py, PyBytes>,
-    wraps: Bound<'py, PyTuple>,
+/// A prepared route, read from the tuple `Plan` of `xkeymsg.envelope.seal`.
+pub struct Route {
+    ephemeral: Vec<u8>,
+    before: Vec<u8>,
+    between: Vec<u8>,
+    wraps_header: Vec<u8>,
+    unsigned: Vec<u8>,
+    wraps: Vec<Py<Key>>,
     views: Vec<Vec<u8>>,
     order: Vec<u8>,
 }
 
-impl<'py> Route<'py> {
-    fn read(plan: &Bound<'py, PyTuple>) -> PyResult<Self> {
+impl Route {
+    /// Read a plan, which is immutable.
+    pub fn read(plan: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let audience = tuple_at(plan, 3)?;
         Ok(Self {
             ephemeral: bytes_at(plan, 0)?,
@@ -57,7 +59,10 @@ impl<'py> Route<'py> {
             between: bytes_at(plan, 2)?,
             wraps_header: bytes_at(&audience, 2)?,
             unsigned: bytes_at(&audience, 3)?,
-            wraps: tuple_at(&audience, 4)?,
+            wraps: tuple_at(&audience, 4)?
+                .iter()
+                .map(|wrap| Ok(wrap.cast_into::<Key>()?.unbind()))
+                .collect::<PyResult<_>>()?,
             views: tuple_at(&audience, 5)?
                 .iter()
                 .map(|view| numbers(&view.cast_into::<PyTuple>()?))
@@ -66,13 +71,18 @@ impl<'py> Route<'py> {
         })
     }
 
+    /// Return the number of views.
+    pub const fn views(&self) -> usize {
+        self.views.len()
+    }
+
     /// Return the length of an envelope with these parts.
     fn length(&self, parts: &[Content<'_>], signed: bool) -> Result<usize, Fault> {
         let mut sum = Sum(0);
-        sum.add(self.before.as_bytes().len())?;
+        sum.add(self.before.len())?;
         sum.add(size_of::<NonceBytes>())?;
         sum.add(TIME_SIZE)?;
-        sum.add(self.between.as_bytes().len())?;
+        sum.add(self.between.len())?;
         for view in &self.views {
             sum.add(bin_size(view_size(view)?)?)?;
         }
@@ -84,9 +94,9 @@ impl<'py> Route<'py> {
         }
         if signed {
             sum.add(bin_size(SIGNATURE_SIZE)?)?;
-            sum.add(self.wraps_header.as_bytes().len())?;
+            sum.add(self.wraps_header.len())?;
         } else {
-            sum.add(self.unsigned.as_bytes().len())?;
+            sum.add(self.unsigned.len())?;
         }
         sum.add(self.wraps.len().checked_mul(WRAP_SIZE).ok_or(Fault)?)?;
         Ok(sum.0)
@@ -122,8 +132,8 @@ fn view_size(granted: &[u8]) -> Result<usize, Fault> {
         .ok_or(Fault)
 }
 
-fn bytes_at<'py>(tuple: &Bound<'py, PyTuple>, at: usize) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(tuple.get_item(at)?.cast_into::<PyBytes>()?)
+fn bytes_at(tuple: &Bound<'_, PyTuple>, at: usize) -> PyResult<Vec<u8>> {
+    Ok(tuple.get_item(at)?.cast_into::<PyBytes>()?.as_bytes().to_vec())
 }
 
 fn tuple_at<'py>(tuple: &Bound<'py, PyTuple>, at: usize) -> PyResult<Bound<'py, PyTuple>> {
@@ -197,7 +207,7 @@ fn put_grant(place: &mut [u8], index: u8, key: &Secret) -> Result<(), Fault> {
 /// Write a wrap for each recipient, in the order of their tags.
 fn put_wraps(
     writer: &mut Writer<'_>,
-    route: &Route<'_>,
+    route: &Route,
     nonce: &NonceBytes,
     keys: &[Secret],
     transcript: &[u8],
@@ -207,28 +217,36 @@ fn put_wraps(
         let index = if route.views.is_empty() { 0 } else { *views.next().ok_or(Fault)? };
         let place = writer.place(WRAP_SIZE)?;
         put_grant(place, index, keys.get(usize::from(index)).ok_or(Fault)?)?;
-        wrap.cast::<Key>()?.get().aead().seal(nonce, transcript, place)?;
+        wrap.get().aead().seal(nonce, transcript, place)?;
     }
     Ok(())
 }
 
+/// Sign a SHA-256, by `xkeymsg.envelope.seal.sign`.
+fn sign<'py>(signer: &Bound<'py, PyAny>, digest: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    static SIGN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let sign = SIGN.import(signer.py(), "xkeymsg.envelope.seal", "sign")?;
+    sign.call1((signer, PyBytes::new(signer.py(), digest)))
+}
+
 /// Assemble an envelope: the same arguments make the same bytes.
 ///
-/// `keys` are those of the parts, followed by one for each view. `sign` signs a SHA-256.
+/// `keys` are those of the parts, followed by one for each view.
 pub fn assemble<'py>(
-    plan: &Bound<'py, PyTuple>,
+    route: &Route,
     nonce: &NonceBytes,
     created_ms: u64,
     contents: &Bound<'py, PyList>,
     keys: &[Secret],
-    sign: Option<&Bound<'py, PyAny>>,
+    signer: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (py, route) = (plan.py(), Route::read(plan)?);
+    let py = contents.py();
     let items = contents
         .iter()
         .map(|item| {
             let item = item.cast_into::<PyTuple>()?;
-            Ok((item.get_item(0)?.extract::<u8>()?, bytes_at(&item, 1)?))
+            let content = item.get_item(1)?.cast_into::<PyBytes>()?;
+            Ok((item.get_item(0)?.extract::<u8>()?, content))
         })
         .collect::<PyResult<Vec<_>>>()?;
     let parts: Vec<Content<'_>> = items
@@ -247,15 +265,15 @@ pub fn assemble<'py>(
             return Err(LimitExceededError::new_err((what, size, u32::MAX)));
         }
     }
-    let length = route.length(&parts, sign.is_some())?;
-    let cipher = Cipher { ephemeral: route.ephemeral.as_bytes(), nonce };
+    let length = route.length(&parts, signer.is_some())?;
+    let cipher = Cipher { ephemeral: &route.ephemeral, nonce };
     PyBytes::new_with(py, length, |memory| {
         let mut writer = Writer::new(memory);
-        writer.put(route.before.as_bytes())?;
+        writer.put(&route.before)?;
         writer.put(nonce)?;
         writer.put(&[UINT_64])?;
         writer.put(&created_ms.to_be_bytes())?;
-        writer.put(route.between.as_bytes())?;
+        writer.put(&route.between)?;
         for ((index, granted), key) in route.views.iter().enumerate().zip(of_views) {
             let index = u8::try_from(index).map_err(|_| Fault)?;
             cipher.put_view(&mut writer, index, granted, of_parts, key)?;
@@ -267,18 +285,18 @@ pub fn assemble<'py>(
             let index = u8::try_from(index).map_err(|_| Fault)?;
             unlocked(py, part.content.len(), || cipher.put_part(&mut writer, index, part, key))?;
         }
-        if let Some(sign) = sign {
+        if let Some(signer) = signer {
             let digest = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
-            let signature = sign.call1((PyBytes::new(py, &digest),))?;
+            let signature = sign(signer, &digest)?;
             writer.put_bin_header(SIGNATURE_SIZE)?;
             PyBuffer::<u8>::get(&signature)?.copy_to_slice(py, writer.place(SIGNATURE_SIZE)?)?;
-            writer.put(route.wraps_header.as_bytes())?;
+            writer.put(&route.wraps_header)?;
         } else {
-            writer.put(route.unsigned.as_bytes())?;
+            writer.put(&route.unsigned)?;
         }
         let transcript = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
         let granted = if route.views.is_empty() { of_parts } else { of_views };
-        put_wraps(&mut writer, &route, nonce, granted, &transcript)?;
+        put_wraps(&mut writer, route, nonce, granted, &transcript)?;
         Ok(writer.finish()?)
     })
 }

@@ -1,13 +1,15 @@
 //! A sender's session: its ephemeral key, its counter and its limits.
 
 use std::cmp::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use blake2::digest::Update;
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::aead::{Aead, NonceBytes};
 use crate::fault::{Fault, caught};
@@ -15,7 +17,7 @@ use crate::hash::{
     Double, HEDGE, Hash, Secret, WRAP, begin_64, finish_64, hash_32, secret, split_64,
 };
 use crate::key::Key;
-use crate::seal::assemble;
+use crate::seal::{Route, assemble};
 
 pyo3::import_exception!(xkeymsg.envelope.session, SessionEndedError);
 pyo3::import_exception!(xkeymsg.errors, BadKeyError);
@@ -26,6 +28,11 @@ const MAX_COUNTER: u32 = 1 << 20;
 /// Random bytes for the nonce and the first key, and those that are mixed for two further keys.
 const FIRST_DRAW: usize = 40;
 const NEXT_DRAW: usize = 64;
+/// Of the first draw, the bytes for the nonce.
+const NONCE_DRAW: usize = 8;
+
+/// A plan and what was read from it: holding the plan keeps its address from being used again.
+type Prepared = (Py<PyTuple>, Arc<Route>);
 
 /// What must not outlive the session; each field wipes itself when dropped.
 struct Secrets {
@@ -34,8 +41,22 @@ struct Secrets {
     hedge: Hash,
     /// The last counter taken.
     counter: u32,
-    /// When the session ends, in seconds of the caller's monotonic clock.
-    ends: f64,
+}
+
+/// Tells for how many seconds a session has existed.
+enum Clock {
+    System(Instant),
+    /// A function for tests, and what it returned at the beginning.
+    Given(Py<PyAny>, f64),
+}
+
+impl Clock {
+    fn elapsed(&self, py: Python<'_>) -> PyResult<f64> {
+        match self {
+            Self::System(started) => Ok(started.elapsed().as_secs_f64()),
+            Self::Given(clock, started) => Ok(clock.call0(py)?.extract::<f64>(py)? - started),
+        }
+    }
 }
 
 impl Secrets {
@@ -57,16 +78,49 @@ impl Secrets {
 pub struct Session {
     public: PublicKey,
     process: u32,
+    clock: Clock,
+    /// Seconds after which the session ends.
+    lifetime: f64,
     secrets: Mutex<Option<Secrets>>,
+    /// The route of the last message.
+    last: Mutex<Option<Prepared>>,
 }
 
 impl Session {
-    /// Lock the secrets. No lock is held while Python code runs, so that no fork leaves one behind.
+    /// Check that this is the process in which the session began: a child shares its secrets.
+    fn check(&self) -> PyResult<()> {
+        let same = std::process::id() == self.process;
+        if same { Ok(()) } else { Err(SessionEndedError::new_err(())) }
+    }
+
+    /// Lock the secrets, after `check`. No lock is held while Python code runs, so that no fork
+    /// leaves one behind.
+    fn locked(&self) -> MutexGuard<'_, Option<Secrets>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> PyResult<MutexGuard<'_, Option<Secrets>>> {
-        if std::process::id() != self.process {
-            return Err(SessionEndedError::new_err(()));
+        self.check().map(|()| self.locked())
+    }
+
+    /// Replace the last route, and free the one before without a lock.
+    fn set_last(&self, route: Option<Prepared>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *last, route);
+        drop(last);
+        drop(before);
+    }
+
+    /// Return the route of a plan, after `check`; it is read again only after another one.
+    fn route(&self, plan: &Bound<'_, PyTuple>) -> PyResult<Arc<Route>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, route)) = last.as_ref().filter(|(last, _)| last.is(plan)) {
+            return Ok(Arc::clone(route));
         }
-        Ok(self.secrets.lock().unwrap_or_else(PoisonError::into_inner))
+        drop(last);
+        let route = Arc::new(Route::read(plan)?);
+        self.set_last(Some((plan.clone().unbind(), Arc::clone(&route))));
+        Ok(route)
     }
 
     /// Take the next counter; return a nonce and `count` keys (E-23, E-26).
@@ -74,12 +128,12 @@ impl Session {
         &self,
         count: usize,
         now_ns: u64,
-        monotonic: f64,
+        elapsed: f64,
         random: &[u8],
     ) -> PyResult<(NonceBytes, Vec<Secret>)> {
-        let mut lock = self.lock()?;
+        let mut lock = self.locked();
         let over = lock.as_ref().is_some_and(|secrets| {
-            let due = secrets.ends.partial_cmp(&monotonic) != Some(Ordering::Greater);
+            let due = self.lifetime.partial_cmp(&elapsed) != Some(Ordering::Greater);
             due || secrets.counter >= MAX_COUNTER
         });
         if over {
@@ -89,7 +143,7 @@ impl Session {
         secrets.counter = secrets.counter.saturating_add(1);
         let (first, rest) = random.split_at_checked(FIRST_DRAW).ok_or(Fault)?;
         let drawn = secrets.mix(first, now_ns, 0);
-        let (tail, key) = drawn.split_at_checked(8).ok_or(Fault)?;
+        let (tail, key) = drawn.split_at_checked(NONCE_DRAW).ok_or(Fault)?;
         let mut nonce = [0; 12];
         for (to, from) in nonce.iter_mut().zip(secrets.counter.to_be_bytes().iter().chain(tail)) {
             *to = *from;
@@ -110,17 +164,31 @@ impl Session {
 
 #[pymethods]
 impl Session {
-    /// Begin a session that ends at a time of the monotonic clock.
+    /// Begin a session that ends after `lifetime` seconds.
     ///
-    /// `secret` is e, for test vectors, and `hedge` what is mixed into drawn bytes, for tests.
+    /// `secret` is e, for test vectors. For tests, `hedge` is what is mixed into drawn bytes, and
+    /// `clock` returns the seconds of a clock that cannot be set.
     #[new]
-    #[pyo3(signature = (ends, secret=None, hedge=None))]
-    fn new(ends: f64, secret: Option<&[u8]>, hedge: Option<&[u8]>) -> PyResult<Self> {
+    #[pyo3(signature = (lifetime, secret=None, hedge=None, clock=None))]
+    fn new(
+        lifetime: f64,
+        secret: Option<&[u8]>,
+        hedge: Option<&[u8]>,
+        clock: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let clock = match clock {
+            None => Clock::System(Instant::now()),
+            Some(clock) => {
+                let started = clock.call0()?.extract()?;
+                Clock::Given(clock.unbind(), started)
+            }
+        };
         let ephemeral = StaticSecret::from(*given_or_drawn(secret)?);
         let public = PublicKey::from(&ephemeral);
         let hedge = begin_64(HEDGE, given_or_drawn(hedge)?.as_slice())?;
-        let secrets = Secrets { ephemeral, hedge, counter: 0, ends };
-        Ok(Self { public, process: std::process::id(), secrets: Mutex::new(Some(secrets)) })
+        let secrets = Mutex::new(Some(Secrets { ephemeral, hedge, counter: 0 }));
+        let (process, last) = (std::process::id(), Mutex::new(None));
+        Ok(Self { public, process, clock, lifetime, secrets, last })
     }
 
     /// E, the public ephemeral key.
@@ -139,6 +207,8 @@ impl Session {
     fn end(&self) {
         if let Ok(mut secrets) = self.lock() {
             *secrets = None;
+            drop(secrets);
+            self.set_last(None);
         }
     }
 
@@ -157,21 +227,27 @@ impl Session {
 
     /// Take the next counter, draw a nonce and keys, and assemble an envelope.
     ///
-    /// `random` are 40 fresh random bytes, and 32 for each key after the first.
-    #[expect(clippy::too_many_arguments, reason = "each is a value of one message")]
+    /// `random` are, for tests, the 40 random bytes, and 32 for each key after the first.
+    #[pyo3(signature = (plan, now_ns, contents, signer, random=None))]
     fn seal<'py>(
         &self,
         plan: &Bound<'py, PyTuple>,
         now_ns: u64,
-        monotonic: f64,
-        random: &[u8],
         contents: &Bound<'py, PyList>,
-        keys: usize,
-        sign: Option<&Bound<'py, PyAny>>,
+        signer: Option<&Bound<'py, PyAny>>,
+        random: Option<&[u8]>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         caught(|| {
-            let (nonce, keys) = self.draw(keys, now_ns, monotonic, random)?;
-            assemble(plan, &nonce, now_ns / 1_000_000, contents, &keys, sign)
+            let elapsed = self.clock.elapsed(plan.py())?;
+            self.check()?;
+            let route = self.route(plan)?;
+            let keys = contents.len().checked_add(route.views()).ok_or(Fault)?;
+            let (nonce, keys) = match random {
+                Some(random) => self.draw(keys, now_ns, elapsed, random),
+                None => self.draw(keys, now_ns, elapsed, &drawn_for(keys)?),
+            }
+            .inspect_err(|_| self.set_last(None))?;
+            assemble(&route, &nonce, now_ns / 1_000_000, contents, &keys, signer)
         })
     }
 
@@ -186,12 +262,24 @@ impl Session {
     }
 }
 
+/// Draw the random bytes of a message with this number of keys.
+fn drawn_for(keys: usize) -> PyResult<Zeroizing<Vec<u8>>> {
+    let size = keys.max(1).checked_mul(32).and_then(|size| size.checked_add(NONCE_DRAW));
+    let mut drawn = Zeroizing::new(vec![0; size.ok_or(Fault)?]);
+    fill(&mut drawn)?;
+    Ok(drawn)
+}
+
+/// Fill memory with random bytes of the kernel, unbuffered.
+fn fill(memory: &mut [u8]) -> PyResult<()> {
+    getrandom::fill(memory).map_err(|_| PyOSError::new_err("the system has no random bytes"))
+}
+
 fn given_or_drawn(given: Option<&[u8]>) -> PyResult<Secret> {
     let mut drawn = Secret::default();
     match given {
         Some(given) => drawn = secret(given)?,
-        None => getrandom::fill(drawn.as_mut_slice())
-            .map_err(|_| PyOSError::new_err("the system has no random bytes"))?,
+        None => fill(drawn.as_mut_slice())?,
     }
     Ok(drawn)
 }

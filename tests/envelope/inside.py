@@ -12,6 +12,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -142,15 +144,17 @@ def skip_to(monkeypatch: pytest.MonkeyPatch, session: Session, counter: int) -> 
         plan = session.plan((BOB.public,), SUBJECT, b"")
         for _ in range(counter - 2):  # the session has sealed one message
             with suppress(ValueError):  # without random bytes, only the counter is taken
-                session._core.seal(plan, 0, 0.0, b"", [], 0, None)
+                session._core.seal(plan, 0, [], None, b"")
     else:
         monkeypatch.setattr(session, "_counter", itertools.count(counter))
 
 
 def set_monotonic(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
     """Set the clock of sessions that cannot be set back."""
-    for module in (sessions, native):
-        monkeypatch.setattr(module, "monotonic", clock)
+    monkeypatch.setattr(sessions, "monotonic", clock)
+    if native.core is not None:
+        core = SimpleNamespace(Session=partial(native.core.Session, clock=clock))
+        monkeypatch.setattr(native, "core", core)
 
 
 def cached_in_session(session: Session) -> dict[str, int]:
@@ -158,7 +162,7 @@ def cached_in_session(session: Session) -> dict[str, int]:
     return {"AUDIENCES": len(session._audiences), "RECIPIENTS": len(session._recipients)}
 
 
-HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends", "_core"}
+HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends", "_core", "seal"}
 """Attributes that an ended session may keep: none holds a secret of the session."""
 
 

@@ -32,14 +32,14 @@ from tests.envelope.cast import (
     raw_user,
 )
 from tests.envelope.cast import raw_secret as secret_of
-from tests.native.inside import keys_of, limits_of, open_at_once, with_known_secrets
+from tests.native.inside import core_of, keys_of, limits_of, open_at_once, with_known_secrets
 from xkeymsg import Keyring, Limits, Recipient, XKeyMsgError, XKeyPair, native, primitives
 from xkeymsg.envelope import derive, frame, session
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.head import Attributes, encode_time
 from xkeymsg.envelope.open import read
 from xkeymsg.envelope.plan import Contents, Sharing
-from xkeymsg.envelope.seal import Plan, assemble, sign
+from xkeymsg.envelope.seal import Plan, assemble
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.envelope.unlock import Admitted, Unlocker, locate
 from xkeymsg.wire import array_header, bin_header
@@ -184,26 +184,20 @@ class Cases:
         """Seal in both ways; return the bytes, and a nonce and keys."""
         signer = self._choice(None, ALICE_USER)
         seed, now = self.random.randbytes(16), NOW_NS + self.random.randrange(2**60)
-        made = []
-        for each in (two.python, two.native):
-            plan = each.plan(to, subject, attributes)
-            stream = Random(seed).randbytes
-            with (
-                mock.patch.object(session, "random_bytes", stream),
-                mock.patch.object(native, "random_bytes", stream),
-            ):
-                made.append(each.seal(plan, now, contents, signer))
-        assert made[0] == made[1], (seed, now)
-        views = len(two.python.plan(to, subject, attributes).audience.views)
+        python, natively = (each.plan(to, subject, attributes) for each in (two.python, two.native))
+        views = len(python.audience.views)
+        with mock.patch.object(session, "random_bytes", Random(seed).randbytes):
+            expected = two.python.seal(python, now, contents, signer)
+        drawn = Random(seed).randbytes(8 + 32 * (len(contents) + views))
+        made = core_of(two.native).seal(natively, now, contents, signer, drawn)
+        assert made == expected, (seed, now)
         nonce = self.random.randrange(1, 2**20 + 1).to_bytes(4, "big") + self.random.randbytes(8)
         keys = [self.random.randbytes(32) for _ in range(len(contents) + views)]
-        python, natively = (each.plan(to, subject, attributes) for each in (two.python, two.native))
         given = assemble(python, nonce, now // 10**6, contents, keys, signer)
-        signing = None if signer is None else partial(sign, signer)
-        assembled = native.core.assemble(natively, nonce, now // 10**6, contents, keys, signing)
+        assembled = native.core.assemble(natively, nonce, now // 10**6, contents, keys, signer)
         assert assembled == given, (nonce, keys)
         self.outcomes["sealed"] += 2
-        return made[0], (nonce, keys)
+        return made, (nonce, keys)
 
     # --- opening --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from xkeymsg import Limits, Recipient, XKeyPair, native, primitives
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.session import Session
+from xkeymsg.envelope.session import LIFETIME, Session
 from xkeymsg.envelope.unlock import Admitted, Unlocker
 from xkeymsg.native import NativeSession, NativeUnlocker
 
@@ -19,14 +19,13 @@ def with_known_secrets(
     pairs: Callable[[Recipient], derive.PairKeys],
     secret: bytes,
     hedge: bytes,
-    ends: float = float("inf"),
+    clock: Callable[[], float] | None = None,
 ) -> tuple[Session, NativeSession]:
-    """Begin one session twice, in Python and in the native core."""
+    """Begin one session twice, in Python and in the native core, which may get a clock."""
     python = Session(pair, pairs, secret=secret)
     python._hedge = primitives.keyed_hash(primitives.label(b"xkm1/hedge"), hedge)
-    python._ends = ends
     natively = NativeSession(pair, pairs, secret=secret)
-    natively._core = native.core.Session(ends, secret, hedge)
+    natively._core = native.core.Session(LIFETIME, secret, hedge, clock)
     assert natively.public == natively._core.public == python.public
     return python, natively
 

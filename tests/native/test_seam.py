@@ -41,7 +41,7 @@ def test_the_core_with_the_expected_interface_is_used(wanted: pytest.MonkeyPatch
     assert native.load() is module
 
 
-@pytest.mark.parametrize("interface", ["xkm1 0", "xkm1 2", "xkm2 1", "", None, 1])
+@pytest.mark.parametrize("interface", ["xkm1 1", "xkm1 3", "xkm2 1", "", None, 1])
 def test_a_core_of_another_version_is_not_used_and_a_warning_says_so(
     wanted: pytest.MonkeyPatch, interface: object
 ) -> None:

@@ -16,7 +16,7 @@ from tests.native.test_session import NO_ATTRIBUTES, SECRETS, pairs
 from xkeymsg import Keyring, Limits, Recipient, native, primitives
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.plan import Sharing
-from xkeymsg.envelope.session import SessionEndedError
+from xkeymsg.envelope.session import LIFETIME, SessionEndedError
 from xkeymsg.envelope.unlock import Admitted, locate
 
 MAPS = Path("/proc/self/maps")
@@ -35,14 +35,15 @@ def object_bytes(thing: Any) -> bytes:
 @pytest.mark.parametrize("how", ["end", "time"])
 def test_a_session_that_has_ended_does_not_contain_its_secrets(how: str) -> None:
     # E-21
-    _, session = with_known_secrets(ALICE, pairs, *SECRETS, ends=1000.0)
+    times = iter([0.0, LIFETIME])
+    _, session = with_known_secrets(ALICE, pairs, *SECRETS, clock=lambda: next(times))
     core, plan = core_of(session), session.plan((Recipient(BOB.public),), SUBJECT, NO_ATTRIBUTES)
     held = object_bytes(core)
     if how == "end":
         core.end()
     else:  # the counter takes the same way
         with pytest.raises(SessionEndedError):
-            core.seal(plan, NOW_NS, 1000.0, bytes(40), [(0, b"")], 1, None)
+            core.seal(plan, NOW_NS, [(0, b"")], None, bytes(40))
     assert core.ended
     left = object_bytes(core)
     assert SECRETS[0] in held
@@ -89,7 +90,7 @@ def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening(
     contents = [(1, b"content")] * PARTS
 
     def seal(drawn: bytes) -> bytes:
-        sealed: bytes = core_of(session).seal(plan, NOW_NS, 0.0, drawn, contents, PARTS + 1, None)
+        sealed: bytes = core_of(session).seal(plan, NOW_NS, contents, None, drawn)
         return sealed
 
     def unlock(envelope: bytes) -> object:

@@ -88,7 +88,7 @@ def payload(message: Read, limits: Limits) -> tuple[bytes, str | None, Headers]:
         MalformedError: If the padding or the message array is malformed.
         LimitExceededError: If the message array is too long.
     """
-    kind, padded, _, _ = message.body.parts[0]
+    kind, padded, _, _ = message.body[1][0]
     if kind is not _PAYLOAD and kind is not _MESSAGE:
         raise ContentTypeError("this is a document: use open_document()")
     content = unpadded(message.granted[0]) if padded else message.granted[0]
@@ -106,8 +106,8 @@ def fields(message: Read, limits: Limits) -> tuple[dict[int, bytes], str | None,
         MalformedError: If the padding or the metadata is malformed.
         LimitExceededError: If the metadata is too long.
     """
-    parts = message.body.parts
-    if parts[0].kind in (_PAYLOAD, _MESSAGE):
+    parts = message.body[1]
+    if parts[0][0] in (_PAYLOAD, _MESSAGE):
         raise ContentTypeError("this is a payload: use open()")
     contents, array = {}, None
     for number, plaintext in message.granted.items():
@@ -135,10 +135,10 @@ def signer_of(message: Read) -> str | None:
         SignatureInvalidError: If a signature that counts does not verify.
     """
     view, head, admission, body, _ = message
-    start, end = body.signature
+    _, _, (start, end), signed_end, _ = body
     if not admission.users or head.identity is None or start == end:
         return None
-    digest = primitives.sha256(view[: body.signed_end])
+    digest = primitives.sha256(view[:signed_end])
     signed, signature = derive.signed_bytes(digest), bytes(view[start:end])
     if not primitives.ed25519_verify(head.identity, signed, signature):
         raise SignatureInvalidError("the signature does not verify under the sender's user key")
