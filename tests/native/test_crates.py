@@ -32,6 +32,14 @@ def test_every_crate_is_locked_and_of_the_allowed_registry() -> None:
         assert re.fullmatch("[0-9a-f]{64}", each["checksum"]), each["name"]
 
 
+def test_the_licences_are_those_of_the_locked_crates() -> None:
+    text = (FOLDER / "THIRD-PARTY-LICENSES").read_text()
+    listed = set(re.findall(r"^([\w-]+) ([0-9.]+): ", text, re.MULTILINE))
+    locked = {(each["name"], each["version"]) for each in LOCK["package"]}
+    assert listed <= locked
+    assert {name for name, _ in listed} >= CARGO["dependencies"].keys()
+
+
 def test_the_decision_names_every_crate() -> None:
     decision = (FOLDER.parent / "docs" / "adr" / "0017-native.md").read_text()
     for name in CARGO["dependencies"]:
