@@ -11,7 +11,7 @@ after(() => written.forEach((file) => rmSync(file)));
 
 /** Run a block, and return what it logs. */
 async function run(code) {
-  const file = new URL(`example-${written.length}.tmp.mjs`, import.meta.url);
+  const file = new URL(`example-${process.pid}-${written.length}.tmp.mjs`, import.meta.url);
   writeFileSync(file, code);
   written.push(file);
   const lines = [];
