@@ -74,6 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*ordered, *others]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Count each test that drives a browser among the slow ones."""
+    if "visit" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """Collect garbage again, but none of what was collected for the run, and less often."""
     gc.freeze()
