@@ -93,7 +93,7 @@ def for_each(
             check_each(numbers, lambda number: function(**parsed[number], **fixtures), name)
 
         signature = inspect.signature(function)
-        left = [each for name, each in signature.parameters.items() if name not in parameters]
+        left = [each for each in signature.parameters.values() if each.name not in parameters]
         del check_all.__dict__["__wrapped__"]  # or pytest looks for the parameters of cases
         check_all.__dict__["__signature__"] = signature.replace(parameters=left)
         return check_all
