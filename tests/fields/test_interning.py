@@ -126,13 +126,13 @@ def test_a_plaintext_with_one_name_twice_is_refused_there_too() -> None:
 def test_a_reader_does_not_grow_with_the_names_that_it_reads() -> None:
     sealer, reader = Sealer(ALICE), Opener(BOB, {ALICE.public})
     policy, seen = Policy([("/**", ["p"])]), []
-    for number in range(6):
+    for number in range(12):  # the allocator gives some MiB back, or not
         names = (f"{i:08x}-{number}-a-name-of-a-member" for i in range(50_000))
         sealed = sealer.seal_document(
             dict.fromkeys(names), policy=policy, readers={"p": [BOB.public]}, subject=SUBJECT
         )
         reader.open_document(sealed, subject=SUBJECT)
-        gc.collect(1)
+        gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         seen.append(pages * 4096 / 2**20)
-    assert (seen[-1] - seen[2]) / 3 < 1.5  # it was 5 MiB a document
+    assert (seen[-1] - seen[2]) / 9 < 1.5  # it was 5 MiB a document
