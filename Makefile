@@ -102,7 +102,7 @@ native: $(READY) ## Build the native core into .venv, and compare it with the Py
 	@command -v cargo >/dev/null || { echo "the native core needs Rust: cargo is not installed" >&2; exit 1; }
 	cd native && cargo fmt --check && cargo clippy -q --release --locked -- -D warnings
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/native.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall ./native
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall ./native
 	$(BIN)/python -m tests.native.cases $(N)
 
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
