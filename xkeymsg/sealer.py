@@ -148,9 +148,8 @@ class Sealer(SafeRepr):
         """
         planner = self._planner
         try:
-            plain = not headers and content_type is None  # most messages
-            array = None if plain else planner.message_array(headers, content_type)
-            contents, everyone = planner.payload(data, array), planner.recipients(to)
+            contents = planner.payload(data, planner.message_array(headers, content_type))
+            everyone = planner.recipients(to)
             return self._seal_at(
                 now_ns(), contents, everyone, subject, expires, revision, check_size
             )
