@@ -2,8 +2,8 @@
 
 Sealing with a prepared route, wraps included, and opening from the wrap to the plaintexts. What it
 does not open, Python opens, or refuses: every error is made in one place. It is used only if it
-states the interface that is expected here, and `XKEYMSG_NATIVE=0`, or any value but 1, switches it
-off.
+states the interface that is expected here. `XKEYMSG_NATIVE=0`, or any value but 1 that is not
+empty, switches it off.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def load() -> Any:
         found = None
     if getattr(found, "INTERFACE", None) == INTERFACE:
         return found
-    warn(f"{_UNUSABLE}, and is not used", RuntimeWarning, stacklevel=2)
+    warn(f"{_UNUSABLE}; install xkeymsg[native] again", RuntimeWarning, stacklevel=2)
     return None
 
 
-_UNUSABLE: Final = "xkeymsg-native is of another version, or cannot be loaded"
+_UNUSABLE: Final = "xkeymsg-native is not used: it is of another version, or cannot be loaded"
 core: Any = load()
 
 

@@ -79,8 +79,8 @@ class Unlocked(NamedTuple):
     body: frame.Span
     """The span of views, parts and signature."""
     grant: bytes | tuple[frame.Body, dict[int, bytes]]
-    """The content of the wrap, an index and a key; natively, what a `Read` takes from
-    it, without the classes of the tuples."""
+    """The content of the wrap, an index and a key; from the native core, a body as plain tuples,
+    and the plaintexts of the granted parts."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
