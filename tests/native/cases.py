@@ -19,22 +19,10 @@ from random import Random  # noqa: TID251 - the same cases for a seed
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
-from tests.envelope.cast import (
-    ALICE,
-    ALICE_USER,
-    BOB,
-    BOB_USER,
-    CAROL,
-    DAVE,
-    EVE,
-    MALLORY,
-    pair,
-    raw_user,
-)
-from tests.envelope.cast import raw_secret as secret_of
+from tests.envelope import cast
 from tests.native.inside import core_of, keys_of, limits_of, open_at_once, with_known_secrets
 from xkeymsg import Keyring, Limits, Recipient, XKeyMsgError, XKeyPair, native, primitives
-from xkeymsg.envelope import derive, frame, session
+from xkeymsg.envelope import frame, session
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.head import Attributes, encode_time
 from xkeymsg.envelope.open import read
@@ -45,20 +33,20 @@ from xkeymsg.envelope.unlock import Admitted, Unlocker, locate
 from xkeymsg.wire import array_header, bin_header
 
 NOW_NS: Final = 1_767_225_600_000_000_001
-SENDERS: Final = (ALICE, MALLORY)
+SENDERS: Final = (cast.ALICE, cast.MALLORY)
 EVERYONE: Final = (
-    Recipient(BOB.public),
-    Recipient(BOB.public, BOB_USER.public),
-    Recipient(CAROL.public),
-    Recipient(DAVE.public, BOB_USER.public),
-    Recipient(EVE.public),
-    *(Recipient(pair(number).public) for number in range(40)),
+    Recipient(cast.BOB.public),
+    Recipient(cast.BOB.public, cast.BOB_USER.public),
+    Recipient(cast.CAROL.public),
+    Recipient(cast.DAVE.public, cast.BOB_USER.public),
+    Recipient(cast.EVE.public),
+    *(Recipient(cast.pair(number).public) for number in range(40)),
 )
 KEYRINGS: Final[tuple[XKeyPair | Keyring, ...]] = (
-    BOB,
-    Keyring(BOB, user=BOB_USER.public),
-    Keyring(CAROL, retired=[BOB, DAVE], user=BOB_USER.public),
-    Keyring(EVE, retired=[CAROL]),
+    cast.BOB,
+    Keyring(cast.BOB, user=cast.BOB_USER.public),
+    Keyring(cast.CAROL, retired=[cast.BOB, cast.DAVE], user=cast.BOB_USER.public),
+    Keyring(cast.EVE, retired=[cast.CAROL]),
 )
 LIMITS: Final = (
     Limits(), Limits(), Limits(), Limits(recipients=3), Limits(parts=2), Limits(views=1),
@@ -73,15 +61,8 @@ class Two:
     """One session, in Python and in the native core, with the same secrets."""
 
     def __init__(self, sender: XKeyPair, ephemeral: XKeyPair) -> None:
-        public, secret = bytes(sender.public), secret_of(sender)
-
-        def pairs(recipient: Recipient) -> derive.PairKeys:
-            shared = primitives.x25519(secret, bytes(recipient.key))
-            return derive.pair_keys(shared, public, bytes(recipient.key), recipient.user)
-
-        self.sender, self.ephemeral = sender, ephemeral
-        secrets = secret_of(ephemeral), b"h" * 32
-        self.python, self.native = with_known_secrets(sender, pairs, *secrets)
+        secrets = cast.raw_secret(ephemeral), b"h" * 32
+        self.python, self.native = with_known_secrets(sender, *secrets)
 
 
 class Read(NamedTuple):
@@ -97,7 +78,7 @@ class Cases:
     def __init__(self, seed: int | str) -> None:
         self.random = Random(seed)
         self.outcomes: Counter[str] = Counter()
-        self.sessions = [Two(sender, pair(100 + n)) for sender in SENDERS for n in range(2)]
+        self.sessions = [Two(sender, cast.pair(100 + n)) for sender in SENDERS for n in range(2)]
         self.readers = [
             (Unlocker(keyring, limits), native.NativeUnlocker(keyring, limits))
             for each in KEYRINGS
@@ -157,7 +138,7 @@ class Cases:
             dict.fromkeys([*random.sample(EVERYONE, count), random.choice(EVERYONE[:5])])
         )
         subject = self._choice("a", "orders.new", "x" * random.randrange(1, 256))
-        identity = self._choice(None, raw_user(ALICE_USER))
+        identity = self._choice(None, cast.raw_user(cast.ALICE_USER))
         attributes = Attributes(self._choice(None, 0, 2**40), identity, self._choice(None, 2**41))
         size = self._choice(0, 1, 15, 206, 207, 208, random.randrange(1024), 65_486, 65_487, 70_000)
         if random.random() < 0.5:
@@ -182,7 +163,7 @@ class Cases:
         self, two: Two, to: Any, subject: str, attributes: bytes, contents: Contents
     ) -> tuple[bytes, tuple[bytes, list[bytes]]]:
         """Seal in both ways; return the bytes, and a nonce and keys."""
-        signer = self._choice(None, ALICE_USER)
+        signer = self._choice(None, cast.ALICE_USER)
         seed, now = self.random.randbytes(16), NOW_NS + self.random.randrange(2**60)
         python, natively = (each.plan(to, subject, attributes) for each in (two.python, two.native))
         views = len(python.audience.views)

@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import Any
 from unittest import mock
 
-from xkeymsg import Limits, Recipient, XKeyPair, native, primitives
-from xkeymsg.envelope import derive
+from xkeymsg import Limits, Sealer, XKeyPair, native, primitives
 from xkeymsg.envelope.session import LIFETIME, Session
 from xkeymsg.envelope.unlock import Admitted, Unlocker
 from xkeymsg.native import NativeSession, NativeUnlocker
@@ -16,12 +15,12 @@ from xkeymsg.native import NativeSession, NativeUnlocker
 
 def with_known_secrets(
     pair: XKeyPair,
-    pairs: Callable[[Recipient], derive.PairKeys],
     secret: bytes,
     hedge: bytes,
     clock: Callable[[], float] | None = None,
 ) -> tuple[Session, NativeSession]:
     """Begin one session twice, in Python and in the native core, which may get a clock."""
+    pairs = Sealer(pair)._pairs
     python = Session(pair, pairs, secret=secret)
     python._hedge = primitives.keyed_hash(primitives.label(b"xkm1/hedge"), hedge)
     natively = NativeSession(pair, pairs, secret=secret)

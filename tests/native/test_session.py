@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.envelope.cast import ALICE, ALICE_USER, BOB, SUBJECT, raw_secret, reader
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, SUBJECT, reader
 from tests.envelope.forge import head_of
 from tests.envelope.inside import running, seal
 from tests.envelope.test_forks import tell
@@ -20,14 +20,11 @@ from tests.envelope.together import together
 from tests.native.inside import core_of, with_known_secrets
 from xkeymsg import (
     Limits,
-    Recipient,
     Sealer,
     SignatureInvalidError,
     XKeyMsgError,
     native,
-    primitives,
 )
-from xkeymsg.envelope import derive
 from xkeymsg.envelope.seal import Plan
 from xkeymsg.envelope.session import LIFETIME, SessionEndedError
 
@@ -37,17 +34,12 @@ NO_ATTRIBUTES = b"\x93\xc0\xc0\xc0"
 SECRETS = b"e" * 32, b"h" * 32
 
 
-def pairs(recipient: Recipient) -> derive.PairKeys:
-    shared = primitives.x25519(raw_secret(ALICE), bytes(recipient.key))
-    return derive.pair_keys(shared, bytes(ALICE.public), bytes(recipient.key), recipient.user)
-
-
 class Session:
     """A native session with known secrets, used below the seam."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        _, session = with_known_secrets(ALICE, pairs, *SECRETS, clock=lambda: self.now)
+        _, session = with_known_secrets(ALICE, *SECRETS, clock=lambda: self.now)
         self.core = core_of(session)
         self.plan: Plan = session.plan((BOB.public,), SUBJECT, NO_ATTRIBUTES)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.envelope.cast import ALICE, BOB, SUBJECT
 from tests.envelope.forge import head_of
 from tests.native.inside import core_of, with_known_secrets
-from tests.native.test_session import NO_ATTRIBUTES, SECRETS, pairs
+from tests.native.test_session import NO_ATTRIBUTES, SECRETS
 from xkeymsg import Keyring, Limits, Recipient, native, primitives
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.plan import Sharing
@@ -36,7 +36,7 @@ def object_bytes(thing: Any) -> bytes:
 def test_a_session_that_has_ended_does_not_contain_its_secrets(how: str) -> None:
     # E-21
     times = iter([0.0, LIFETIME])
-    _, session = with_known_secrets(ALICE, pairs, *SECRETS, clock=lambda: next(times))
+    _, session = with_known_secrets(ALICE, *SECRETS, clock=lambda: next(times))
     core, plan = core_of(session), session.plan((Recipient(BOB.public),), SUBJECT, NO_ATTRIBUTES)
     held = object_bytes(core)
     if how == "end":
@@ -83,7 +83,7 @@ def keys_from(drawn: bytes) -> list[bytes]:
 
 @pytest.mark.skipif(not MAPS.exists(), reason="this system does not show a process its memory")
 def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening() -> None:
-    _, session = with_known_secrets(ALICE, pairs, *SECRETS)
+    _, session = with_known_secrets(ALICE, *SECRETS)
     sharing = Sharing({Recipient(BOB.public): frozenset(range(PARTS))}, PARTS)
     plan = session.plan(sharing, SUBJECT, NO_ATTRIBUTES)
     unlocker = native.NativeUnlocker(Keyring.of(BOB), Limits())
