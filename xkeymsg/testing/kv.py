@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from xkeymsg.client.jetstream.api import EXPECTED_LAST
 from xkeymsg.errors import DeliveryError, WrongRevisionError
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.kv.store import Deliver, KVStatus
@@ -13,8 +14,6 @@ from xkeymsg.transport.headers import encode_block, parse_block
 from xkeymsg.transport.subjects import covers
 
 __all__ = ("MemoryBucket",)
-
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
 class MemoryBucket:
@@ -75,9 +74,9 @@ class MemoryBucket:
         """
         self._check()
         headers = dict(parse_block(block))
-        if _EXPECTED in headers:
+        if EXPECTED_LAST in headers:
             newest = await self.last(name, leader=True)
-            if int(headers[_EXPECTED]) != (0 if newest is None else newest.revision):
+            if int(headers[EXPECTED_LAST]) != (0 if newest is None else newest.revision):
                 raise WrongRevisionError("the key has another revision than expected")
         return await self.store(name, data, headers)
 
