@@ -141,4 +141,7 @@ def test_settings_are_described() -> None:
         assert "  route.name: name: letters, digits, _ and -; required\n" in everything
     done = run(CLI, "config", "describe", "sender", "to", "colour")
     assert done.returncode == 1
-    assert done.stderr == b"xkeymsg: no setting of the sender is called colour\n"
+    assert done.stderr == (
+        b"xkeymsg: no setting of the sender has colour in its name;"
+        b" for all of them: xkeymsg config describe sender\n"
+    )

@@ -124,7 +124,8 @@ def describe(*, program: str, names: tuple[str, ...]) -> int:
             click.echo(f"  {full}: {setting.kind}; {default}")
             click.echo(click.wrap_text(setting.text, 88, "      ", "      "))
     for each in sorted(unknown):
-        say("xkeymsg", f"no setting of the {program} is called {each}")
+        hint = f"for all of them: xkeymsg config describe {program}"
+        say("xkeymsg", f"no setting of the {program} has {each} in its name; {hint}")
     return 1 if unknown else 0
 
 

@@ -30,7 +30,7 @@ CONFIGS: Final[Mapping[str, type[Section]]] = {
 }
 _ALSO_NATS: Final = "Also every setting of [nats], for this connection."
 _MOST_COUNT: Final = 1_000_000_000
-"""The bound of every count, which is not worth a word."""
+"""The bound of every count, which is not shown."""
 _WORDS: Final = {
     "Address": "address",
     "Count": "integer",

@@ -303,6 +303,8 @@ def _with_trace(
         try:
             envelope = seal(headers=pairs, own=own + added)
         except (LimitExceededError, PayloadTooLargeError):
+            if not added:
+                raise
             envelope = seal(headers=pairs, own=own)
         span.set_attribute("messaging.message.envelope.size", len(envelope))
         return envelope

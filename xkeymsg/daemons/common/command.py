@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +40,8 @@ def version_flag(program: str, version: str | None = None) -> Callable[[_Functio
 
     def show(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if value and not context.resilient_parsing:
+            from importlib import metadata  # noqa: PLC0415 - slow, and every command loads this
+
             known = version or metadata.version("xkeymsg")
             click.echo(f"{program}, version {known} ({core_in_use()})")
             context.exit()

@@ -35,9 +35,9 @@ CONDITION: Final = "directory"
 _PATIENCE: Final = 10.0
 """Seconds between two log lines of a daemon that waits for the directory."""
 _SETTLE: Final = 3_000
-"""How often what is loaded is set aside, at most: a flood may never end."""
+"""The most calls of `set_aside`: a flood of entries may never end."""
 SETTLING: Final = 0.1
-"""Seconds between two times: what is made meanwhile takes the garbage collector about 2 ms."""
+"""Seconds between two calls; the collector takes about 2 ms for what is loaded meanwhile."""
 _LOOK: Final = 5.0
 """Seconds between two looks at the own claims of a daemon without rotation."""
 

@@ -60,7 +60,7 @@ class KeySection(Section):
     key_match_by: Text | None = None
     """With `key_store`: what `key_match` is; by default, the address in the store."""
     key_match: Text | None = None
-    """With `key_store`: which key; must be equal."""
+    """With `key_store`: which key (exact match)."""
     retired: tuple[SeedPath, ...] = ()
     """Retired key files, newest first; messages sealed to them can still be opened."""
     retired_stores: tuple[Text, ...] = ()

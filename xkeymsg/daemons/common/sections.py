@@ -150,7 +150,7 @@ class NatsSection(Section):
     nkey_match_by: Text | None = None
     """With `nkey_store`: what `nkey_match` is; by default, the address in the store."""
     nkey_match: Text | None = None
-    """With `nkey_store`: which key; must be equal."""
+    """With `nkey_store`: which key (exact match)."""
     user: Text | None = None
     """A user name to log in with."""
     password: SecretStr | None = None

@@ -88,7 +88,7 @@ class SenderKeySection(KeySection):
     signer_match_by: Text | None = None
     """With `signer_store`: what `signer_match` is; by default, the address in the store."""
     signer_match: Text | None = None
-    """With `signer_store`: which key; must be equal."""
+    """With `signer_store`: which key (exact match)."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
