@@ -90,9 +90,7 @@ class Office:
         """Let a daemon have answered."""
         route = FleetRoute("in", "a", "S", "c", 3, 1, "replay", {"replay": 1}, False, None, None)
         now = asyncio.get_running_loop().time()
-        daemon = Daemon(
-            "ward", "1", "xkeymsg-receiver", "1", "", "", None, True, 0, (route,), now, NOW
-        )
+        daemon = Daemon("ward", "1", "xkeymsg-receiver", "1", "", None, True, 0, (route,), now, NOW)
         at = "ward", more.get("id", "1")
         self.fleet._daemons[at] = daemon._replace(**more)  # noqa: SLF001 - no server
         self.fleet._history[at] = [(0.0, {})]  # noqa: SLF001 - as above
@@ -332,7 +330,7 @@ HOSTILE = "</script>\"'><img src=x onerror=alert(1)>\u202e\u2066\x00\x1b[2J\ud80
 
 
 async def test_hostile_text_is_text_everywhere(office: Office) -> None:
-    office.answer(name=HOSTILE, id=HOSTILE, version=HOSTILE, started=HOSTILE, ready=False)
+    office.answer(name=HOSTILE, id=HOSTILE, version=HOSTILE, ready=False)
     route = FleetRoute(
         HOSTILE,
         HOSTILE,

@@ -78,7 +78,6 @@ class Daemon(NamedTuple):
     id: str
     program: str
     version: str
-    started: str
     key: str
     key_age: float | None
     """Seconds."""
@@ -281,7 +280,6 @@ def _daemon(answer: Mapping[str, Any]) -> Daemon | None:
         id=number,
         program=program,
         version=text_in(answer, "version", 32),
-        started=text_in(answer, "started", 32),
         key=key if is_public(key := text_in(data, "key", 64)) else "",
         key_age=seconds_in(data, "key_age"),
         ready=ready if isinstance(ready, bool) else None,
