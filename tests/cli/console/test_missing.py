@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -373,3 +373,28 @@ async def test_hostile_text_is_text_everywhere(office: Office) -> None:
         assert "<img" not in page
         assert '</script>"' not in page
         assert not {"\u202e", "\u2066", "\x00", "\x1b"} & set(page)
+
+
+@pytest.mark.parametrize("collector", ["quarantines", "streams"])
+async def test_each_page_that_shows_senders_follows_the_messages(collector: str) -> None:
+    class Refusing:
+        async def request(self, _: str) -> None:
+            raise REFUSAL
+
+    api, changes = cast(Any, Refusing()), Changes()
+    seen = SeenSenders(lambda _: True)
+    collectors: dict[str, Quarantines | Streams] = {
+        "quarantines": Quarantines(api, "U", "P", seen, changes),
+        "streams": Streams(api, ("S",), lambda _: True, seen, changes),
+    }
+    for path in ("/fleet", "/rotation"):
+        events = cast(AsyncGenerator[bytes, None], changes.events(path))
+        assert b"retry" in await anext(events)
+        task = asyncio.create_task(collectors[collector].run())
+        try:
+            async with asyncio.timeout(DEADLINE):
+                assert b"changed" in await anext(events)
+        finally:
+            task.cancel()
+            await events.aclose()
+        collectors[collector].has_asked = False

@@ -48,7 +48,7 @@ _FORGET: Final = 600.0
 
 
 class FleetRoute(NamedTuple):
-    """A route of a daemon, as it says itself."""
+    """A route of a daemon, as that reports it."""
 
     name: str
     subject: str
@@ -72,7 +72,7 @@ class FleetRoute(NamedTuple):
 
 
 class Daemon(NamedTuple):
-    """A daemon, as it says itself."""
+    """A daemon, as it reports itself."""
 
     name: str
     id: str
@@ -129,11 +129,11 @@ class RefusalCount(NamedTuple):
 
 
 class Fleet:
-    """Asks for the state of all daemons, again and again.
+    """Asks for the state of all daemons, repeatedly.
 
     Args:
         link: The connection.
-        changes: Is told about changes of the pages `/fleet` and `/refused`.
+        changes: Is notified of changes of the pages with daemons or their counts.
         most: The limit of daemons, and of replies in a round.
     """
 

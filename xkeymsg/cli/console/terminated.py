@@ -45,7 +45,7 @@ class Terminations:
     Args:
         link: The connection.
         streams: The streams.
-        changes: Is told about changes of the page `/refused`.
+        changes: Is notified of changes of the page `/refused`.
     """
 
     def __init__(self, link: Link, streams: tuple[str, ...], changes: Changes) -> None:
