@@ -409,6 +409,10 @@ def test_it_listens_on_this_machine_only(arguments: list[str]) -> None:
     done = run_here("decode", "--listen", "127.0.0.1:0", *arguments[:2])
     assert done.returncode == 2
     assert b"nobody may send" in done.stderr
+    senders = "--from", "anyone", "--from", str(ALICE.public)
+    done = run_here("decode", "--listen", "127.0.0.1:0", *senders, *arguments)
+    assert done.returncode == 2
+    assert b"cannot be combined" in done.stderr
 
 
 def ask(url: str, headers: dict[str, str]) -> httpx.Response:

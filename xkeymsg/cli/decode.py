@@ -116,6 +116,8 @@ def _trust(senders: tuple[str, ...], peers: PeersFile | None) -> Senders:
             raise click.UsageError("nobody may send: give --peers or --from")
         return peers
     if "anyone" in senders:
+        if len(senders) > 1:
+            raise click.UsageError("--from anyone cannot be combined with other senders")
         if peers is not None and "anyone" in peers.current.peers:
             raise click.UsageError("--from anyone is ambiguous: a peer has this name; give its key")
         return ANYONE
