@@ -29,7 +29,7 @@ from xkeymsg import (
 )
 from xkeymsg.cli import decoder as decoding
 from xkeymsg.cli.decoder import MOST_BODY, Decoder
-from xkeymsg.cli.web.guard import loopback_hosts
+from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.file import write_seed
@@ -56,7 +56,7 @@ def decoder(peers: PeersFile) -> Decoder:
 
 
 def client_of(decoder: Decoder) -> httpx.AsyncClient:
-    app: Any = decoder.guarded(loopback_hosts("127.0.0.1", 8481))
+    app: Any = decoder.guarded(local_hosts("127.0.0.1:8481"))
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8481", timeout=DEADLINE
     )
@@ -409,6 +409,10 @@ def test_it_listens_on_this_machine_only(arguments: list[str]) -> None:
     done = run_here("decode", "--listen", "127.0.0.1:0", *arguments[:2])
     assert done.returncode == 2
     assert b"nobody may send" in done.stderr
+    senders = "--from", "anyone", "--from", str(ALICE.public)
+    done = run_here("decode", "--listen", "127.0.0.1:0", *senders, *arguments)
+    assert done.returncode == 2
+    assert b"cannot be combined" in done.stderr
 
 
 def ask(url: str, headers: dict[str, str]) -> httpx.Response:

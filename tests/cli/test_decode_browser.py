@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from tests.browser import Site, Visit
 from xkeymsg import ANYONE, AtRest, Opener, XKeyPair
 from xkeymsg.cli.decoder import Decoder
-from xkeymsg.cli.web.guard import loopback_hosts
+from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
 from xkeymsg.daemons.common.listening import listening
 from xkeymsg.sealer import Sealer
@@ -102,7 +102,7 @@ async def decoding(*origins: str) -> AsyncIterator[Served]:
     decoder = Decoder(opener, subject=">", token=TOKEN, origins=origins)
     with listening("127.0.0.1:0") as (listener, where):
         port = int(where.rpartition(":")[2])
-        app = Served(decoder.guarded(loopback_hosts("127.0.0.1", port)), port)
+        app = Served(decoder.guarded(local_hosts(f"127.0.0.1:{port}")), port)
         async with served(app, listener):
             yield app
 

@@ -116,6 +116,8 @@ def _trust(senders: tuple[str, ...], peers: PeersFile | None) -> Senders:
             raise click.UsageError("nobody may send: give --peers or --from")
         return peers
     if "anyone" in senders:
+        if len(senders) > 1:
+            raise click.UsageError("--from anyone cannot be combined with other senders")
         if peers is not None and "anyone" in peers.current.peers:
             raise click.UsageError("--from anyone is ambiguous: a peer has this name; give its key")
         return ANYONE
@@ -126,22 +128,16 @@ def _trust(senders: tuple[str, ...], peers: PeersFile | None) -> Senders:
 async def _serve(decoder: Decoder, listen: str, token: str) -> None:
     """Serve until interrupted."""
     from xkeymsg.cli.decoder import PATH  # noqa: PLC0415 - as above
-    from xkeymsg.cli.web.guard import loopback_hosts  # noqa: PLC0415 - as above
-    from xkeymsg.cli.web.server import served  # noqa: PLC0415 - as above
+    from xkeymsg.cli.web.guard import local_hosts  # noqa: PLC0415 - as above
+    from xkeymsg.cli.web.server import ended, served  # noqa: PLC0415 - as above
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stopping.set)
     with listening(listen) as (listener, where):
-        host, _, port = where.rpartition(":")
         is_unix = where.startswith("unix:")
-        hosts = {"localhost"} if is_unix else loopback_hosts(host.strip("[]"), int(port))
-        async with served(decoder.guarded(hosts), listener) as server:
+        async with served(decoder.guarded(local_hosts(where)), listener) as server:
             click.echo(f"{where}, POST {PATH}" if is_unix else f"http://{where}{PATH}")
             click.echo(f"Authorization: Bearer {token}")
-            stopped = asyncio.create_task(stopping.wait())
-            await asyncio.wait({server, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if server.done():
-                await server
+            await ended(server, stopping)

@@ -70,7 +70,7 @@ def test_an_address_that_others_reach_demands_tls_and_a_login(
     [
         'listen = "localhost:1"', 'listen = "8480"', 'listen = "127.0.0.1:99999"',
         'listen = "unix:relative"', "listen = 1", 'hosts = ["a/b"]', 'hosts = ["A.example"]',
-        'websocket = "ws://nats.example"', 'websocket = "http://127.0.0.1"',
+        'websocket = "wss://nats.example:99999"', 'websocket = "ws://nats.example"', 'websocket = "http://127.0.0.1"',
         "websocket = \"wss://x; script-src 'unsafe-inline'\"", 'websocket = "wss://a b"',
         'websocket = "wss://user:pass@x"', 'streams = ["a.b"]', 'streams = [">"]', "unknown = 1",
         '[[subject]]\nsubject = "a b"\nrecipients = ["x"]', '[[subject]]\nsubject = "a"',

@@ -23,7 +23,7 @@ from xkeymsg.cli.console.seen import SeenSenders, look_at
 from xkeymsg.cli.console.streams import Streams
 from xkeymsg.cli.console.terminated import ADVISORY, Terminations
 from xkeymsg.cli.console.untrusted import codes_in, number_in, seconds_in, text_in, time_in
-from xkeymsg.cli.web.guard import loopback_hosts
+from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import MOST, served
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
@@ -324,7 +324,7 @@ async def site() -> AsyncIterator[Site]:
     pages = [Page("/streams", "Streams", "streams.html", lambda: {"states": []})]
     with listening("127.0.0.1:0") as (listener, where):
         port = int(where.rpartition(":")[2])
-        app = make_app(pages, changes, hosts=loopback_hosts("127.0.0.1", port))
+        app = make_app(pages, changes, hosts=local_hosts(f"127.0.0.1:{port}"))
         async with served(app, listener, patience=0.5):
             opened = Site(changes, ("127.0.0.1", port))
             try:

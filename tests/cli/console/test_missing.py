@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,9 +90,7 @@ class Office:
         """Let a daemon have answered."""
         route = FleetRoute("in", "a", "S", "c", 3, 1, "replay", {"replay": 1}, False, None, None)
         now = asyncio.get_running_loop().time()
-        daemon = Daemon(
-            "ward", "1", "xkeymsg-receiver", "1", "", "", None, True, 0, (route,), now, NOW
-        )
+        daemon = Daemon("ward", "1", "xkeymsg-receiver", "1", "", None, True, 0, (route,), now, NOW)
         at = "ward", more.get("id", "1")
         self.fleet._daemons[at] = daemon._replace(**more)  # noqa: SLF001 - no server
         self.fleet._history[at] = [(0.0, {})]  # noqa: SLF001 - as above
@@ -332,7 +330,7 @@ HOSTILE = "</script>\"'><img src=x onerror=alert(1)>\u202e\u2066\x00\x1b[2J\ud80
 
 
 async def test_hostile_text_is_text_everywhere(office: Office) -> None:
-    office.answer(name=HOSTILE, id=HOSTILE, version=HOSTILE, started=HOSTILE, ready=False)
+    office.answer(name=HOSTILE, id=HOSTILE, version=HOSTILE, ready=False)
     route = FleetRoute(
         HOSTILE,
         HOSTILE,
@@ -375,3 +373,28 @@ async def test_hostile_text_is_text_everywhere(office: Office) -> None:
         assert "<img" not in page
         assert '</script>"' not in page
         assert not {"\u202e", "\u2066", "\x00", "\x1b"} & set(page)
+
+
+@pytest.mark.parametrize("collector", ["quarantines", "streams"])
+async def test_each_page_that_shows_senders_follows_the_messages(collector: str) -> None:
+    class Refusing:
+        async def request(self, _: str) -> None:
+            raise REFUSAL
+
+    api, changes = cast(Any, Refusing()), Changes()
+    seen = SeenSenders(lambda _: True)
+    collectors: dict[str, Quarantines | Streams] = {
+        "quarantines": Quarantines(api, "U", "P", seen, changes),
+        "streams": Streams(api, ("S",), lambda _: True, seen, changes),
+    }
+    for path in ("/fleet", "/rotation"):
+        events = cast(AsyncGenerator[bytes, None], changes.events(path))
+        assert b"retry" in await anext(events)
+        task = asyncio.create_task(collectors[collector].run())
+        try:
+            async with asyncio.timeout(DEADLINE):
+                assert b"changed" in await anext(events)
+        finally:
+            task.cancel()
+            await events.aclose()
+        collectors[collector].has_asked = False

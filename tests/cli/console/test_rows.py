@@ -16,7 +16,7 @@ from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.pages import Pages, SenderRow
 from xkeymsg.cli.console.people import People
 from xkeymsg.cli.console.seen import SeenSenders
-from xkeymsg.cli.web.guard import loopback_hosts
+from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
 from xkeymsg.daemons.common.listening import listening
 from xkeymsg.daemons.common.sections import NatsSection
@@ -59,7 +59,7 @@ def test_a_sender_that_goes_on_with_an_old_revision_is_stale(
 async def test_a_browser_shows_who_is_stale(visit: Visit) -> None:
     changes = Changes()
     with listening("127.0.0.1:0") as (listener, where):
-        hosts = loopback_hosts("127.0.0.1", int(where.rpartition(":")[2]))
+        hosts = local_hosts(where)
         app = make_app([fleet_page(7, 120)], changes, hosts=hosts)
         async with served(app, listener):
             await visit.page.goto(f"http://{where}/fleet")

@@ -11,7 +11,7 @@ from tests.browser import Visit, expect
 from xkeymsg.cli.console.app import Page, make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.streams import SampledStream
-from xkeymsg.cli.web.guard import loopback_hosts
+from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
 from xkeymsg.daemons.common.listening import listening
 
@@ -44,7 +44,7 @@ class Desk:
         page = Page("/streams", "Streams", "streams.html", self._context)
         with listening(f"127.0.0.1:{self.port}") as (listener, where):
             self.port = int(where.rpartition(":")[2])
-            app = make_app([page], changes, hosts=loopback_hosts("127.0.0.1", self.port))
+            app = make_app([page], changes, hosts=local_hosts(f"127.0.0.1:{self.port}"))
             async with served(app, listener):
                 try:
                     yield f"http://{where}/streams"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from xkeymsg.cli.web.guard import HEADERS, Guard, loopback_hosts
+from xkeymsg.cli.web.guard import HEADERS, Guard, local_hosts
 
 HOST = "127.0.0.1:8480"
 OWN = f"http://{HOST}"
@@ -65,7 +65,7 @@ async def ask(
 
 
 def guarded(**more: Any) -> Guard:
-    return Guard(Application(), hosts=loopback_hosts("127.0.0.1", 8480), **more)
+    return Guard(Application(), hosts=local_hosts("127.0.0.1:8480"), **more)
 
 
 async def test_the_own_page_is_served_with_safe_headers() -> None:
@@ -175,7 +175,9 @@ async def test_anything_but_http_is_refused() -> None:
 
 
 def test_names_of_loopback() -> None:
-    assert loopback_hosts("::1", 8480) == {"[::1]:8480", "localhost:8480"}
-    assert loopback_hosts("127.0.0.1", 80) == {
+    assert local_hosts("[::1]:8480") == {"[::1]:8480", "localhost:8480"}
+    assert local_hosts("127.0.0.1:80") == {
         "127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost",
     }  # fmt: skip
+    assert local_hosts("unix:/run/x.sock") == {"localhost"}
+    assert not local_hosts("0.0.0.0:80") | local_hosts("[::]:80")

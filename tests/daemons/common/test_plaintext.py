@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import for_each
-from xkeymsg.daemons.common.destinations import check_address, check_url, is_loopback
+from xkeymsg.daemons.common.destinations import (
+    check_address,
+    check_url,
+    check_websocket,
+    is_loopback,
+)
 
 GOOD_HOSTS = ["127.0.0.1", "127.8.9.10", "[::1]"]
 BAD_HOSTS = [
@@ -49,6 +54,7 @@ BAD_HOSTS = [
 def test_this_machine_needs_no_tls(host: str) -> None:
     assert check_url(f"http://{host}:8080/in?a=b")
     assert check_address(f"nats://{host}:4222")
+    assert check_websocket(f"ws://{host}:9222")
     assert is_loopback(host.strip("[]"))
 
 
@@ -58,6 +64,8 @@ def test_everything_else_does(host: str) -> None:
         check_url(f"http://{host}/in")
     with pytest.raises(ValueError, match="expected "):
         check_address(f"nats://{host}:4222")
+    with pytest.raises(ValueError, match="expected "):
+        check_websocket(f"ws://{host}:9222")
     assert not is_loopback(host.strip("[]"))
 
 

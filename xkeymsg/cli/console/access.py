@@ -160,7 +160,7 @@ class Accesses:
     Args:
         sections: The subjects.
         people: Who holds which permissions.
-        changes: Is told about changes of the page `/`.
+        changes: Is notified of changes of the page `/`.
     """
 
     def __init__(

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
-from xkeymsg.daemons.common.destinations import is_loopback
+from xkeymsg.daemons.common.destinations import check_websocket
+from xkeymsg.daemons.common.listening import is_local
 from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import Duration, FilePath, Name, Pattern, PolicyPath, Text
@@ -31,10 +32,6 @@ __all__ = (
 
 PREFIX: Final = "XKEYMSG_CONSOLE"
 
-_WEBSOCKET: Final = re.compile(
-    r"(wss?)://(\[[0-9A-Fa-f:]{2,39}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)"
-    r"(?::[0-9]{1,5})?/?"
-)
 _HOST: Final = re.compile(
     r"(\[[0-9a-f:]{2,39}\]|[a-z0-9](?:[a-z0-9.-]{0,252}[a-z0-9])?)(:[0-9]{1,5})?"
 )
@@ -43,9 +40,8 @@ _MOST: Final = 64
 
 
 def _listen(text: str) -> str:
-    path = text.removeprefix("unix:")
-    if path != text:
-        if path.startswith("/") and len(path.encode()) < 108:
+    if text.startswith("unix:"):
+        if is_local(text):
             return text
         raise ValueError("expected unix:/PATH with at most 107 bytes")
     host, colon, port = text.rpartition(":")
@@ -64,17 +60,7 @@ def _host(text: str) -> str:
 
 
 def _websocket(text: str) -> str:
-    match = _WEBSOCKET.fullmatch(text)
-    if match is None:
-        raise ValueError("expected wss://HOST[:PORT], or ws:// with 127.0.0.1 or [::1]")
-    if match[1] == "ws" and not is_loopback(match[2].strip("[]")):
-        raise ValueError("expected wss://: without TLS, only 127.0.0.1 or [::1]")
-    return text.removesuffix("/")
-
-
-def _is_local(listen: object) -> bool:
-    text = str(listen)
-    return text.startswith("unix:") or is_loopback(text.rpartition(":")[0].strip("[]"))
+    return check_websocket(text).removesuffix("/")
 
 
 class SubjectSection(Section):
@@ -152,7 +138,7 @@ class ConsoleConfig(Section):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Demand TLS, a login and names for an address that others can reach."""
-        if not _is_local(table.get("listen", "127.0.0.1:0")):
+        if not is_local(str(table.get("listen", "127.0.0.1:0"))):
             for key in ("tls", "login", "hosts"):
                 if not table.get(key):
                     yield key, "missing: others can reach the address in listen"

@@ -23,7 +23,7 @@ class ConnectionProblems:
     """What is wrong with the connection, and with the collectors that use it.
 
     Args:
-        changes: Is told about changes, which concern all pages.
+        changes: Is notified of changes, which concern all pages.
     """
 
     def __init__(self, changes: Changes) -> None:

@@ -48,7 +48,7 @@ _FORGET: Final = 600.0
 
 
 class FleetRoute(NamedTuple):
-    """A route of a daemon, as it says itself."""
+    """A route of a daemon, as that reports it."""
 
     name: str
     subject: str
@@ -72,13 +72,12 @@ class FleetRoute(NamedTuple):
 
 
 class Daemon(NamedTuple):
-    """A daemon, as it says itself."""
+    """A daemon, as it reports itself."""
 
     name: str
     id: str
     program: str
     version: str
-    started: str
     key: str
     key_age: float | None
     """Seconds."""
@@ -130,11 +129,11 @@ class RefusalCount(NamedTuple):
 
 
 class Fleet:
-    """Asks for the state of all daemons, again and again.
+    """Asks for the state of all daemons, repeatedly.
 
     Args:
         link: The connection.
-        changes: Is told about changes of the pages `/fleet` and `/refused`.
+        changes: Is notified of changes of the pages with daemons or their counts.
         most: The limit of daemons, and of replies in a round.
     """
 
@@ -281,7 +280,6 @@ def _daemon(answer: Mapping[str, Any]) -> Daemon | None:
         id=number,
         program=program,
         version=text_in(answer, "version", 32),
-        started=text_in(answer, "started", 32),
         key=key if is_public(key := text_in(data, "key", 64)) else "",
         key_age=seconds_in(data, "key_age"),
         ready=ready if isinstance(ready, bool) else None,

@@ -63,7 +63,7 @@ class People:
     Args:
         section: The source of trust; None for none.
         nats: The connection, whose login names the own account.
-        changes: Is told about changes of the pages `/` and `/rotation`.
+        changes: Is notified of changes of the pages with names or keys.
     """
 
     def __init__(self, section: SourcesSection | None, nats: NatsSection, changes: Changes) -> None:
@@ -91,7 +91,8 @@ class People:
         if not report.loaded:
             return f"the directory is not read yet: {self._told or 'its entries are awaited'}"
         if report.silent > _SILENT:
-            return f"the directory does not answer, its last state counts: {self._told}"
+            why = f": {self._told}" if self._told else ""
+            return f"the directory does not answer, its last state counts{why}"
         return str(report.alarms[0])[:300] if report.alarms else ""
 
     @property
@@ -168,7 +169,7 @@ class People:
                 await in_thread(trust.reload)
             self._look()
             if (self._all, self.problem) != before:
-                for page in ("/", "/rotation", "/fleet"):
+                for page in ("/", "/fleet", "/refused", "/rotation"):
                     self._changes.note(page)
 
     def _look(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xkeymsg.cli.console.config import ConsoleConfig
-from xkeymsg.cli.console.terminated import ADVISORY
+from xkeymsg.cli.console.terminated import advisories_of
 from xkeymsg.daemons.common.permissions import Needs, Permissions
 
 __all__ = ("permissions_of",)
@@ -18,8 +18,7 @@ def permissions_of(config: ConsoleConfig) -> list[Permissions]:
     for name in config.streams:
         needs.asks(f"CONSUMER.LIST.{name}")
     if config.streams:
-        name = config.streams[0] if len(config.streams) == 1 else "*"
-        needs.listens(f"{ADVISORY}.{name}.*", None)
+        needs.listens(advisories_of(config.streams), None)
     if config.trust is not None:
         needs.follows(config.trust)
     return [needs.permissions()]

@@ -88,14 +88,14 @@ class QuarantineState(NamedTuple):
 
 
 class Quarantines:
-    """Reads the newest records of both quarantine streams, again and again.
+    """Reads the newest records of both quarantine streams, repeatedly.
 
     Args:
         api: The JetStream API client.
         unproven: The stream of unauthenticated messages.
         proven: The stream of authenticated messages.
-        seen: Is told about senders.
-        changes: Is told about changes of the page `/refused`.
+        seen: Is notified of senders.
+        changes: Is notified of changes of the pages with senders or quarantines.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Quarantines:
                     self.states[at] = self._failed(state, error)
             was_asked, self.has_asked = self.has_asked, True
             if self.states != before or not was_asked:
-                for page in ("/refused", "/rotation"):
+                for page in ("/fleet", "/refused", "/rotation"):
                     self._changes.note(page)
             await asyncio.sleep(_EVERY)
 

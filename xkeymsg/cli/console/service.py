@@ -19,12 +19,11 @@ from xkeymsg.cli.console.refused import Quarantines
 from xkeymsg.cli.console.seen import SeenSenders
 from xkeymsg.cli.console.streams import Streams
 from xkeymsg.cli.console.terminated import Terminations
-from xkeymsg.cli.web.guard import loopback_hosts
-from xkeymsg.cli.web.server import served
+from xkeymsg.cli.web.guard import local_hosts
+from xkeymsg.cli.web.server import ended, served
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.tasks import Background
 from xkeymsg.daemons.common import lifecycle
-from xkeymsg.daemons.common.destinations import is_loopback
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.listening import listening
@@ -71,8 +70,8 @@ class _Console:
             pages = self._collect(link, people, background)
             with listening(config.listen) as (listener, where):
                 app = make_app(
-                    pages.all(), self._changes, hosts=self._hosts(where), scheme=self._scheme,
-                    login=self._login(), notices=pages.notices,
+                    pages.all(), self._changes, hosts=local_hosts(where) | {*config.hosts},
+                    scheme=self._scheme, login=self._login(), notices=pages.notices,
                 )  # fmt: skip
                 tls = config.tls
                 certificate = None if tls is None else (tls.cert, tls.key)
@@ -80,11 +79,7 @@ class _Console:
                 stack.callback(self._changes.close)
                 life.ready()
                 self._log.info("ready", listen=f"{self._scheme}://{where}/")
-                stopping = asyncio.create_task(life.stopping.wait())
-                await asyncio.wait({server, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                stopping.cancel()
-                if server.done():
-                    await server
+                await ended(server, life.stopping)
         self._log.info("stopped")
 
     def _collect(self, link: Link, people: People, background: Background) -> Pages:
@@ -134,15 +129,6 @@ class _Console:
     @property
     def _scheme(self) -> str:
         return "http" if self._config.tls is None else "https"
-
-    def _hosts(self, where: str) -> frozenset[str]:
-        """Return the values of `Host` to accept."""
-        own = frozenset(self._config.hosts)
-        if where.startswith("unix:"):
-            return own | {"localhost"}
-        host, _, port = where.rpartition(":")
-        host = host.strip("[]")
-        return own | loopback_hosts(host, int(port)) if is_loopback(host) else own
 
     def _note(self, event: Event) -> None:
         self._connection.note(event)

@@ -110,14 +110,14 @@ class SampledStream(NamedTuple):
 
 
 class Streams:
-    """Samples the configured streams, again and again.
+    """Samples the configured streams, repeatedly.
 
     Args:
         api: The JetStream API client.
         names: The streams.
         is_protected: Returns whether a message on a subject should be sealed.
-        seen: Is told about senders.
-        changes: Is told about changes of the pages `/streams` and `/rotation`.
+        seen: Is notified of senders.
+        changes: Is notified of changes of the pages with senders or streams.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Streams:
                     self.states[name] = failed
             was_asked, self.has_asked = self.has_asked, True
             if self.states != before or not was_asked:
-                for page in ("/streams", "/rotation"):
+                for page in ("/fleet", "/rotation", "/streams"):
                     self._changes.note(page)
             await asyncio.sleep(_EVERY)
 

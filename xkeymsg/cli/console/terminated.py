@@ -5,19 +5,28 @@ Any client that may publish on the subjects of advisories can invent them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.untrusted import parse_object, text_in
 from xkeymsg.transport.link import Link
 
-__all__ = ("ADVISORY", "TerminatedCount", "Terminations")
+__all__ = ("ADVISORY", "TerminatedCount", "Terminations", "advisories_of")
 
 ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED"
 _LONGEST: Final = 1 << 16
 _MOST: Final = 200
 """Counts; further ones are counted together."""
 _WAITING: Final = 1024
+
+
+def advisories_of(streams: Sequence[str]) -> str:
+    """Return the subject of the advisories of streams; of all streams, if there are several.
+
+    One subscription for each stream would need a task for each.
+    """
+    return f"{ADVISORY}.{streams[0] if len(streams) == 1 else '*'}.*"
 
 
 class TerminatedCount(NamedTuple):
@@ -36,7 +45,7 @@ class Terminations:
     Args:
         link: The connection.
         streams: The streams.
-        changes: Is told about changes of the page `/refused`.
+        changes: Is notified of changes of the page `/refused`.
     """
 
     def __init__(self, link: Link, streams: tuple[str, ...], changes: Changes) -> None:
@@ -53,8 +62,7 @@ class Terminations:
         """Count until cancelled."""
         if not self._streams:
             return
-        # One subscription for each stream would need a task for each.
-        pattern = f"{ADVISORY}.{self._streams[0] if len(self._streams) == 1 else '*'}.*"
+        pattern = advisories_of(self._streams)
         advisories = await self._link.subscribe(pattern, max_messages=_WAITING)
         try:
             async for raw in advisories:

@@ -54,7 +54,7 @@ def number_in(table: Mapping[str, Any], name: str) -> int:
 def seconds_in(table: Mapping[str, Any], name: str) -> float | None:
     """Return a duration in seconds; None if it is missing."""
     value = table.get(name)
-    if type(value) not in (int, float) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         found = float(value)

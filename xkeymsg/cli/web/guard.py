@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
-__all__ = ("HEADERS", "Guard", "loopback_hosts")
+from xkeymsg.daemons.common.destinations import is_loopback
+
+__all__ = ("HEADERS", "Guard", "local_hosts")
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -42,16 +44,22 @@ _TEXTS: Final = {
 }
 
 
-def loopback_hosts(host: str, port: int) -> frozenset[str]:
-    """Return the values of `Host` that a browser sends to a loopback address.
+def local_hosts(listen: str) -> frozenset[str]:
+    """Return the values of `Host` that clients on this machine send to an address.
 
     Args:
-        host: `127.0.0.1` or `::1`.
-        port: The port.
+        listen: `HOST:PORT`, with an address as host, or `unix:/PATH`.
+
+    Returns:
+        The values; none for an address other than loopback.
     """
-    name = f"[{host}]" if ":" in host else host
-    names = {name, "localhost"}
-    return frozenset({f"{each}:{port}" for each in names} | (names if port == 80 else set()))
+    if listen.startswith("unix:"):
+        return frozenset({"localhost"})
+    host, _, port = listen.rpartition(":")
+    if not is_loopback(host.strip("[]")):
+        return frozenset()
+    names = {host, "localhost"}
+    return frozenset({f"{each}:{port}" for each in names} | (names if port == "80" else set()))
 
 
 class Guard:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-__all__ = ("MOST", "served")
+__all__ = ("MOST", "ended", "served")
 
 MOST: Final = 64
 """Connections at a time; a further one closes the one that has been idle for longest."""
@@ -74,6 +74,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the program."""
         yield
+
+
+async def ended(server: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    """Wait until a server is to stop, or fails.
+
+    Args:
+        server: The task of the server.
+        stopping: Is set when it is to stop.
+
+    Raises:
+        Exception: What the server has raised.
+    """
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({server, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if server.done():
+        await server
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ("check_address", "check_url", "is_loopback")
+__all__ = ("check_address", "check_url", "check_websocket", "is_loopback")
 
 _PORT: Final = r"(?::([0-9]{1,5}))?"
 _HOST: Final = r"(\[[0-9A-Fa-f:]{2,39}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)"
@@ -20,7 +20,8 @@ _URL: Final = re.compile(
     rf"(https?)://{_HOST}{_PORT}((?:/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:%/?-]*)?)"
 )
 _ADDRESS: Final = re.compile(rf"(nats|tls)://{_HOST}{_PORT}")
-_SECURE: Final = {"http": "https", "nats": "tls"}
+_WEBSOCKET: Final = re.compile(rf"(wss?)://{_HOST}{_PORT}/?")
+_SECURE: Final = {"http": "https", "nats": "tls", "ws": "wss"}
 
 
 def is_loopback(host: str) -> bool:
@@ -56,6 +57,16 @@ def check_address(address: str) -> str:
         _ADDRESS, address, "nats", "expected tls://host[:port], or nats:// with 127.0.0.1 or [::1],"
         " without a user or password: those have settings of their own",
     )  # fmt: skip
+
+
+def check_websocket(url: str) -> str:
+    """Return the URL of a WebSocket if plaintext, such as a password, may be sent to it.
+
+    Raises:
+        ValueError: As `check_url`.
+    """
+    expected = "expected wss://host[:port], or ws:// with 127.0.0.1 or [::1]"
+    return _check(_WEBSOCKET, url, "ws", expected)
 
 
 def _check(form: re.Pattern[str], text: str, plain: str, expected: str) -> str:

@@ -70,7 +70,7 @@ function listen() {
   const leave = () => events.close();
   events.onopen = () => {
     connected = true;
-    refresh(); // what changed before is not told
+    refresh(); // changes before this have sent no event
   };
   events.onerror = () => {
     connected = false;
