@@ -180,3 +180,11 @@ def test_a_peer_called_anyone_does_not_admit_everybody(folder: Path) -> None:
     (folder / "peers.toml").write_text(text)
     assert opened(sealed, "bob", "--from", "anyone")[0] == 0
     assert opened(sealed, "bob", "--peers", "peers.toml", "--from", "anyone")[:2] == (2, b"")
+
+
+def test_anyone_beside_another_sender_is_refused(folder: Path) -> None:
+    sealed = seal("--to", str(PAIRS["bob"].public))
+    key = str(PAIRS["alice"].public)
+    code, output, said = opened(sealed, "bob", "--from", "anyone", "--from", key)
+    assert (code, output) == (2, b"")
+    assert "cannot be combined" in said

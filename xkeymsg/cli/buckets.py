@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from xkeymsg.cli.recipients import NamedSenders, senders_of
+from xkeymsg.cli.recipients import NamedSenders, is_anyone, senders_of
 from xkeymsg.client.client import Client
 from xkeymsg.client.connect import connect
 from xkeymsg.client.memory import RollbackMemory
@@ -71,12 +71,12 @@ def trust_of(senders: tuple[str, ...], peers: Peers | None) -> Senders | None:
     """Return the trust of `--from` and `--peers`; None if neither is given.
 
     Raises:
-        click.UsageError: If "anyone" is combined with other senders.
+        click.UsageError: If "anyone" is combined with other senders or with peers.
         UnknownKeyError: If a name is unknown.
     """
-    if "anyone" in senders:
-        if peers is not None or len(senders) > 1:
-            raise click.UsageError("--from anyone cannot be combined with other senders")
+    if is_anyone(senders, peers):
+        if peers is not None:
+            raise click.UsageError("--from anyone cannot be combined with --peers")
         return ANYONE
     return NamedSenders(senders_of(senders, peers), peers) if senders else peers
 

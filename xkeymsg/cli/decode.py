@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from xkeymsg.cli.recipients import PEERS, NamedSenders, senders_of
+from xkeymsg.cli.recipients import PEERS, NamedSenders, is_anyone, senders_of
 from xkeymsg.daemons.common.flags import key_flags, required_pair
 from xkeymsg.daemons.common.listening import is_local, listening
 from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN
@@ -115,13 +115,9 @@ def _trust(senders: tuple[str, ...], peers: PeersFile | None) -> Senders:
         if peers is None:
             raise click.UsageError("nobody may send: give --peers or --from")
         return peers
-    if "anyone" in senders:
-        if len(senders) > 1:
-            raise click.UsageError("--from anyone cannot be combined with other senders")
-        if peers is not None and "anyone" in peers.current.peers:
-            raise click.UsageError("--from anyone is ambiguous: a peer has this name; give its key")
-        return ANYONE
     current = None if peers is None else peers.current
+    if is_anyone(senders, current):
+        return ANYONE
     return NamedSenders(senders_of(senders, current), peers)
 
 

@@ -18,6 +18,7 @@ from xkeymsg.cli.recipients import (
     PEERS,
     NamedSenders,
     holders_of,
+    is_anyone,
     recipients_of,
     senders_of,
     to_option,
@@ -257,11 +258,9 @@ def open_(
 
 def _allowed(senders: tuple[str, ...], peers: Peers | None) -> NamedSenders | None:
     """Return the allowed senders, or None for anyone."""
-    if "anyone" not in senders:
-        return NamedSenders(senders_of(senders, peers), peers)
-    if peers is not None and "anyone" in peers.peers:
-        raise click.UsageError("--from anyone is ambiguous: a peer has this name; give its key")
-    return None
+    if is_anyone(senders, peers):
+        return None
+    return NamedSenders(senders_of(senders, peers), peers)
 
 
 def _xkv1_sender(allowed: NamedSenders | None) -> XKey:

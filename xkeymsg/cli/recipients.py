@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,7 @@ __all__ = (
     "PEERS",
     "NamedSenders",
     "holders_of",
+    "is_anyone",
     "recipients_of",
     "senders_of",
     "to_option",
@@ -92,6 +93,21 @@ def senders_of(texts: Iterable[str], peers: Peers | None) -> frozenset[XKey]:
         BadParameter: If a text is neither a key nor, with peers, a name.
     """
     return frozenset(one.key for text in texts for one in _argument(text, peers, "--from"))
+
+
+def is_anyone(texts: Sequence[str], peers: Peers | None) -> bool:
+    """Return whether `--from` admits anyone.
+
+    Raises:
+        click.UsageError: If other senders are given, too, or a peer has this name.
+    """
+    if "anyone" not in texts:
+        return False
+    if len(texts) > 1:
+        raise click.UsageError("--from anyone cannot be combined with other senders")
+    if peers is not None and "anyone" in peers.peers:
+        raise click.UsageError("--from anyone is ambiguous: a peer has this name; give its key")
+    return True
 
 
 def holders_of(policy: Policy, peers: Peers) -> dict[str, tuple[Recipient, ...]]:
