@@ -31,7 +31,7 @@ exclude_patterns = [".*", "build", "tests", "**/node_modules"]
 nitpicky = True
 # Types of Python and of other libraries: the build downloads no inventories of their sites.
 nitpick_ignore_regex = [(r"py:.*", r"(?!xkeymsg\.).*")]
-default_role = "py:obj"  # a name in a docstring; `_ext.docstrings` keeps what is no public name
+default_role = "py:obj"  # a name in a docstring; `_ext.docstrings` leaves other words as they are
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

@@ -56,7 +56,7 @@ def _link(page: re.Match[str]) -> str:
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.Node | None:
-    """Find the public name of a reference; a word in backticks that is none stays a literal."""
+    """Resolve a reference to a public name; other words in backticks stay literals."""
     if node.get("refdomain") != "py":
         return None
     target = str(node.get("reftarget", ""))
