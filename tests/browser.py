@@ -20,7 +20,6 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
@@ -100,7 +99,7 @@ class Sent(NamedTuple):
     url: str
     headers: dict[str, str]
     body: bytes | None
-    """None if there is none, or if Chromium does not tell it."""
+    """None if the request has no body, or if Chromium does not expose it."""
 
 
 class Visit:
@@ -274,12 +273,7 @@ class Site:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -64,10 +64,8 @@ class Server(Process):
 
     @property
     def port(self) -> int:
-        name, end = (
-            f"*_{self.process.pid}.ports",
-            time.monotonic() + DEADLINE,
-        )  # it has kept its pid
+        name = f"*_{self.process.pid}.ports"  # the program has kept its pid
+        end = time.monotonic() + DEADLINE
         while not (found := [each for each in self.folder.glob(name) if each.read_text()]):
             if time.monotonic() > end:  # the file is written after the line "Server is ready"
                 self.fail("no ports")
