@@ -4,8 +4,8 @@
 
 Starts a nats-server in operator mode with a websocket, the four receiver daemons, and the console,
 whose user may only read; prints the console's address. Publishes sealed documents, and now and then
-what no receiver accepts: plaintext, a stranger's message, a copy. Ctrl-C ends everything, and
-removes everything that it created.
+what no receiver accepts: plaintext, or a stranger's message. Ctrl-C ends everything, and removes
+everything that it created.
 """
 
 from __future__ import annotations
@@ -22,27 +22,23 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import xkeymsg
-from examples.hospital.authority import SENDER, Authority, Machine
+from examples.hospital.authority import Authority, Machine
 from examples.hospital.demo import (
     SIGNALS,
     STREAM,
     interrupted,
     interruptible,
-    set_up,
+    opened,
 )
 from examples.hospital.receivers import Receiver
-from examples.hospital.roles import HERE, ROLES, document_of, resources
-from examples.hospital.rotation import ROTATING, SeenKeys
-from examples.hospital.waiting import becomes
-from xkeymsg import Directory, Policy, Recipient, Sealer, XKeyPair
+from examples.hospital.roles import HERE, document_of, resources
+from examples.hospital.rotation import ROTATING
+from xkeymsg import Policy, Recipient, Sealer, XKeyPair
 from xkeymsg.cli.console.config import load
 from xkeymsg.cli.console.permissions import permissions_of
 from xkeymsg.client.client import Client
-from xkeymsg.client.jetstream.api import API
 from xkeymsg.testing import NATSServer
-from xkeymsg.transport.link import Link, open_link
-from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.link import Link
 
 USER = "console"
 LISTEN = "127.0.0.1:8480"
@@ -200,34 +196,12 @@ async def run(listen: str) -> None:
         authority = Authority(folder)
         config = authority.config + WEBSOCKET
         server = running.enter_context(NATSServer(config, jetstream=True))
-        await asyncio.to_thread(authority.open_directory, server.url)
-        ward = authority.machine(SENDER)
-        key = await asyncio.to_thread(authority.new_key, ward, server.url)
-        receivers = [
-            Receiver(role, authority.machine(role), 0, TIMES if role == ROTATING else "")
-            for role in ROLES
-        ]
-        async with contextlib.AsyncExitStack() as stack:
-            options = ConnectOptions(servers=(server.url,), creds=authority.boss)
-            link = await stack.enter_async_context(open_link(options))
-            await set_up(API(link), set(kinds))
-            await asyncio.gather(
-                *(stack.enter_async_context(e.running(server.url, STREAM)) for e in receivers)
-            )
-            trust = ward.trust()
-            client = await stack.enter_async_context(
-                xkeymsg.connect(
-                    server.url, key=key, trust=trust, directory=Directory(trust), creds=ward.creds
-                )
-            )
-            seen = SeenKeys(trust)
-            if not await becomes(lambda: all(map(seen.current, ROLES))):
-                raise SystemExit("the receivers have not published their keys")
+        async with opened(authority, server, kinds, TIMES) as hospital:
             console = await asyncio.to_thread(Console, authority, server, folder, listen)
-            await stack.enter_async_context(console.running())
-            show(console, receivers, str(key.public))
-            [victim] = trust.resolve("clinic")
-            await Traffic(client, link, victim, receivers).run()
+            async with console.running():
+                show(console, hospital.receivers, str(hospital.key.public))
+                [victim] = hospital.trust.resolve("clinic")
+                await Traffic(hospital.client, hospital.api.link, victim, hospital.receivers).run()
 
 
 def show(console: Console, receivers: list[Receiver], sender: str) -> None:
@@ -249,8 +223,11 @@ def show(console: Console, receivers: list[Receiver], sender: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run until Ctrl-C; return 0. The argument is the address to listen on."""
-    with contextlib.suppress(SystemExit):
+    try:
         asyncio.run(interruptible(run(arguments[0] if arguments else LISTEN)))
+    except SystemExit as ended:
+        if isinstance(ended.code, str):  # what did not start
+            raise
     return 0
 
 

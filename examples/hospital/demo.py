@@ -19,11 +19,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import xkeymsg
 from examples.hospital.authority import SENDER, Authority
@@ -43,7 +43,7 @@ from examples.hospital.views import (
     show_outsider,
 )
 from examples.hospital.waiting import becomes
-from xkeymsg import Directory, Policy
+from xkeymsg import Directory, Policy, Trust, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, create_durable
@@ -90,15 +90,61 @@ async def set_up(api: API, kinds: set[str]) -> None:
         await create_durable(api, STREAM, role, options.config(role))
 
 
-def make_receivers(authority: Authority, kinds: list[str]) -> list[Receiver]:
+def make_receivers(authority: Authority, kinds: list[str], times: str) -> list[Receiver]:
     """Return a receiver for each role; each gets credentials, and no key."""
     return [
         Receiver(
             role, authority.machine(role), sum(is_for(role, kind) for kind in kinds),
-            TIMES if role == ROTATING else "",
+            times if role == ROTATING else "",
         )
         for role in ROLES
     ]  # fmt: skip
+
+
+class OpenHospital(NamedTuple):
+    """The sender, and the receivers whose keys it has found in the directory."""
+
+    key: XKeyPair
+    client: Client
+    trust: Trust
+    api: API
+    receivers: list[Receiver]
+    seen: SeenKeys
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    authority: Authority, server: NATSServer, kinds: list[str], times: str
+) -> AsyncIterator[OpenHospital]:
+    """Run the receivers and connect the sender during a block.
+
+    Args:
+        authority: Gives all of them their credentials.
+        server: The server.
+        kinds: The type of each resource that will be sent.
+        times: The rotating receiver's settings.
+    """
+    await asyncio.to_thread(authority.open_directory, server.url)
+    machine = authority.machine(SENDER)
+    key = await asyncio.to_thread(authority.new_key, machine, server.url)
+    receivers = make_receivers(authority, kinds, times)
+    async with contextlib.AsyncExitStack() as stack:
+        options = ConnectOptions(servers=(server.url,), creds=authority.boss)
+        api = API(await stack.enter_async_context(open_link(options)))
+        await set_up(api, set(kinds))
+        await asyncio.gather(
+            *(stack.enter_async_context(e.running(server.url, STREAM)) for e in receivers)
+        )
+        trust = machine.trust()
+        client = await stack.enter_async_context(
+            xkeymsg.connect(
+                server.url, key=key, trust=trust, directory=Directory(trust), creds=machine.creds
+            )
+        )
+        seen = SeenKeys(trust)
+        if not await becomes(lambda: all(map(seen.current, ROLES))):
+            raise SystemExit("the receivers have not published their keys")
+        yield OpenHospital(key, client, trust, api, receivers, seen)
 
 
 def count_copies(folder: Path, receivers: list[Receiver], problems: Problems) -> int:
@@ -229,26 +275,8 @@ async def run(problems: Problems) -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         authority = Authority(Path(name))
         server = running.enter_context(NATSServer(authority.config, jetstream=True))
-        await asyncio.to_thread(authority.open_directory, server.url)
-        ward = authority.machine(SENDER)
-        key = await asyncio.to_thread(authority.new_key, ward, server.url)
-        receivers = make_receivers(authority, kinds)
-        async with contextlib.AsyncExitStack() as stack:
-            options = ConnectOptions(servers=(server.url,), creds=authority.boss)
-            api = API(await stack.enter_async_context(open_link(options)))
-            await set_up(api, set(kinds))
-            await asyncio.gather(
-                *(stack.enter_async_context(e.running(server.url, STREAM)) for e in receivers)
-            )
-            trust = ward.trust()
-            client = await stack.enter_async_context(
-                xkeymsg.connect(
-                    server.url, key=key, trust=trust, directory=Directory(trust), creds=ward.creds
-                )
-            )
-            seen = SeenKeys(trust)
-            if not await becomes(lambda: all(map(seen.current, ROLES))):
-                raise SystemExit("the receivers have not published their keys")
+        async with opened(authority, server, kinds, TIMES) as hospital:
+            key, client, trust, api, receivers, seen = hospital
             copies = count_copies(Path(name), receivers, problems)
             print(
                 "\nA nats-server in operator mode, and four receiver daemons. Each has made its own"
