@@ -26,7 +26,7 @@ class SeenKeys:
         self._trust = trust
 
     def current(self, role: str) -> XKey | None:
-        """Return the key to which messages for a role are sealed now; None if there is none."""
+        """Return the key to which messages for a role are sealed now; None without one."""
         try:
             [found] = self._trust.resolve(role)
         except TrustError:

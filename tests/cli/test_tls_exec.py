@@ -66,7 +66,9 @@ class Server(Process):
     def port(self) -> int:
         name = f"*_{self.process.pid}.ports"  # the program has kept its pid
         end = time.monotonic() + DEADLINE
-        while not (found := [each for each in self.folder.glob(name) if each.read_text()]):
+        while not (
+            found := [each for each in self.folder.glob(name) if each.read_text().endswith("}")]
+        ):
             if time.monotonic() > end:  # the file is written after the line "Server is ready"
                 self.fail("no ports")
             time.sleep(0.02)
