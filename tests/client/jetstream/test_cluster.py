@@ -1,32 +1,46 @@
-"""Three servers: a leader that steps down, or dies, is nobody's loss.
-
-Elections take some ten seconds, so this runs where it is asked for: XKEYMSG_CLUSTER=1.
-"""
+"""Three servers: a leader that steps down, or dies, or stands alone, is nobody's loss."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 
-from tests.client.jetstream.conftest import BOB, Stage
+from tests.client.jetstream.conftest import BOB, Stage, options
+from tests.client.jetstream.inside import puller_of
 from tests.client.jetstream.test_publishing import of_alice
 from tests.running import DEADLINE, unused_port
+from tests.servers import needs_server
+from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
+
+pytestmark = pytest.mark.slow  # elections take some ten seconds
 
 CONFIG = """
 server_name: n{number}
 jetstream {{ store_dir: "{{dir}}/js" }}
 cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 """
+
+
+async def insist(request: Callable[[], Awaitable[object]]) -> None:
+    """Request something until servers that have only just found each other can do it."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with contextlib.suppress(DeliveryError):
+                await request()
+                return
+            await asyncio.sleep(0.1)
 
 
 @pytest.fixture
@@ -44,16 +58,10 @@ async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
         async with open_link(ConnectOptions(servers=urls)) as link:
             api = API(link)
             config = {"name": "S", "subjects": ["h.>"], "num_replicas": 3}
-            async with asyncio.timeout(DEADLINE):
-                while True:  # until the servers have found each other
-                    with contextlib.suppress(DeliveryError):
-                        await api.request("STREAM.CREATE.S", config)
-                        break
-                    await asyncio.sleep(0.1)
+            await insist(partial(api.request, "STREAM.CREATE.S", config))
             yield servers, Stage(servers[0], link, api)
 
 
-@pytest.mark.skipif("XKEYMSG_CLUSTER" not in os.environ, reason="XKEYMSG_CLUSTER is not set")
 async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
     cluster: tuple[list[NATSServer], Stage],
 ) -> None:
@@ -79,3 +87,73 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
 
     assert len({ack.sequence for ack in acks}) == 300
     assert not stage.kinds("rewound")  # the count of deliveries is replicated before they are made
+
+
+async def make(stage: Stage, durable: str) -> None:
+    config = DurableOptions(ack_wait=0.5, deliver="new").config(durable)
+    body = {"stream_name": "S", "config": config, "action": ""}
+    await stage.api.request(f"CONSUMER.CREATE.S.{durable}", body)
+
+
+async def waiting(api: API, durable: str) -> int:
+    """How many requests of a durable are not fulfilled."""
+    return int((await api.request(f"CONSUMER.INFO.S.{durable}"))["num_waiting"])
+
+
+async def lonely(servers: list[NATSServer], stage: Stage, durable: str) -> list[int]:
+    """Consume with a leader that stands alone at first; return the counts, as they come."""
+    leader = servers[int((await stage.info(durable))["cluster"]["leader"][1:])]
+    others = [each for each in servers if each is not leader]
+    async with open_link(options(leader)) as link:
+        for each in others:
+            each.kill()
+        consumer = stage.consumer(durable=durable, link=link, expires=60, heartbeat=30)
+        puller = puller_of(consumer)
+        puller.paused = True
+        copies = await link.subscribe(f"{puller.inbox}.*")
+        async with consumer:
+            body = b'{"batch":12,"expires":60000000000}'
+            request = f"$JS.API.CONSUMER.MSG.NEXT.S.{durable}"
+            await link.publish(request, body, reply=f"{puller.inbox}.1")
+            alone = API(link, timeout=DEADLINE)
+            with contextlib.suppress(TimeoutError, DeliveryError):
+                async with asyncio.timeout(5):
+                    while await waiting(alone, durable):  # noqa: ASYNC110 - the server's
+                        await asyncio.sleep(0.05)
+            for each in others:
+                await asyncio.to_thread(each.start)
+            with contextlib.suppress(TimeoutError):
+                await stage.until(lambda: copies.pending >= 8, 20)
+            puller.paused = False  # it gave up, and another one leads
+            await stage.until(lambda: len(set(stage.handled)) == 8)
+            await stage.settled(durable)
+    counts = []
+    while copies.pending:
+        delivery = parse_ack((await copies.next(DEADLINE)).reply)
+        counts += [delivery.consumer_sequence] if delivery else []
+    return counts
+
+
+@needs_server(2, 11, "a delivery that waits for a majority")
+async def test_what_a_lonely_leader_delivers_again_comes_early_and_begins_no_scope(
+    cluster: tuple[list[NATSServer], Stage],
+) -> None:
+    """It delivers eight messages, and four of them again, before any can be sent.
+
+    When it is no longer alone, it sends the counts 9 to 12, and after them 5 to 8.
+    """
+    servers, stage = cluster
+    await insist(partial(create_quarantine, stage.api))
+    for attempt in range(5):  # one that is alone for ten seconds leads no more
+        stage.handled.clear()
+        await insist(partial(make, stage, f"d{attempt}"))
+        for number in range(8):
+            await insist(partial(stage.publish, b"%d" % number))
+        counts = await lonely(servers, stage, f"d{attempt}")
+        if counts[:8] == [9, 10, 11, 12, 5, 6, 7, 8]:
+            break
+    else:
+        pytest.fail(f"the leader sent the counts in order: {counts}")
+
+    assert Counter(stage.handled) == Counter(b"%d" % number for number in range(8))
+    assert not stage.kinds("rewound")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import for_each
+from xkeymsg.client.jetstream.acks import Delivery
 from xkeymsg.client.jetstream.durables import Durable
 from xkeymsg.client.jetstream.restarts import Restarts
 
@@ -16,11 +17,15 @@ def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 100
     return Durable(30.0, max_ack_pending, 0, created, delivered, {})
 
 
+def delivery(number: int, delivered: int = 1) -> Delivery:
+    return Delivery(b"S", b"d", delivered, 1, number, 0)
+
+
 def counted(*numbers: int) -> Restarts:
     restarts = Restarts()
     assert not restarts.learn(durable(), 0)
     for number in numbers:
-        assert not restarts.is_restart(number)
+        assert not restarts.is_restart(delivery(number))
     return restarts
 
 
@@ -32,13 +37,13 @@ def test_deliveries_that_count_up_are_of_one_scope() -> None:
 def test_a_count_that_does_not_rise_is_a_restart(number: int) -> None:
     restarts = counted(1, 2, 100)
 
-    assert restarts.is_restart(number)
-    assert not restarts.is_restart(number + 1)
-    assert restarts.is_restart(number + 1)
+    assert restarts.is_restart(delivery(number))
+    assert not restarts.is_restart(delivery(number + 1))
+    assert restarts.is_restart(delivery(number + 1))
 
 
 def test_a_consumer_that_delivered_once_and_is_reset_begins_again() -> None:
-    assert counted(1).is_restart(1)
+    assert counted(1).is_restart(delivery(1))
 
 
 @for_each("left", [4999, 4001, 4000])
@@ -46,9 +51,9 @@ def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: 
     restarts = counted(1, 5000)
 
     assert not restarts.learn(durable(delivered=left), 1, interrupted=True)
-    assert not restarts.is_restart(left + 1)
-    assert not restarts.is_restart(left + 2)
-    assert restarts.is_restart(left + 2)
+    assert not restarts.is_restart(delivery(left + 1))
+    assert not restarts.is_restart(delivery(left + 2))
+    assert restarts.is_restart(delivery(left + 2))
 
 
 @for_each("left", [0, 1, 3999])
@@ -56,7 +61,7 @@ def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
     restarts = counted(1, 5000)
 
     assert restarts.learn(durable(delivered=left), 1, interrupted=True)
-    assert not restarts.is_restart(left + 1)
+    assert not restarts.is_restart(delivery(left + 1))
 
 
 def test_a_count_that_was_lost_altogether_is_a_restart() -> None:
@@ -79,7 +84,7 @@ def test_after_an_interruption_another_creation_is_a_restart(other: str) -> None
 def test_a_second_interruption_gives_no_more_room_than_the_first() -> None:
     restarts = counted(1, 5000)
     assert not restarts.learn(durable(delivered=4100), 1, interrupted=True)
-    assert not restarts.is_restart(4101)
+    assert not restarts.is_restart(delivery(4101))
 
     assert restarts.learn(durable(delivered=3990), 1, interrupted=True)
 
@@ -88,21 +93,21 @@ def test_a_reset_after_an_interruption_that_lost_nothing_is_a_restart() -> None:
     restarts = counted(1, 500)
     assert not restarts.learn(durable(delivered=600), 1, interrupted=True)
 
-    assert restarts.is_restart(7)
+    assert restarts.is_restart(delivery(7))
 
 
 def test_deliveries_that_were_on_their_way_at_an_interruption_are_of_the_same_count() -> None:
     restarts = counted(1, 500)
     assert not restarts.learn(durable(delivered=510), 1, interrupted=True)
 
-    assert not restarts.is_restart(501)
+    assert not restarts.is_restart(delivery(501))
 
 
 def test_without_an_interruption_the_count_in_an_answer_may_be_an_old_one() -> None:
     restarts = counted(1, 500)
 
     assert not restarts.learn(durable(delivered=3), 0)
-    assert not restarts.is_restart(501)
+    assert not restarts.is_restart(delivery(501))
 
 
 @pytest.mark.parametrize("unlimited", [0, -1])
@@ -120,16 +125,16 @@ def test_another_time_of_creation_is_another_durable(interrupted: bool) -> None:
 
     assert not restarts.learn(durable(delivered=100), 1, interrupted=interrupted)
     assert restarts.learn(durable(SECOND, delivered=100), 1, interrupted=interrupted)
-    assert not restarts.is_restart(1)
+    assert not restarts.is_restart(delivery(1))
     assert not restarts.learn(durable(SECOND, delivered=1), 1, interrupted=interrupted)
 
 
 def test_a_durable_that_its_count_shows_to_be_new_is_not_found_to_be_new_a_second_time() -> None:
     restarts = counted(1, 100)
 
-    assert restarts.is_restart(1)
+    assert restarts.is_restart(delivery(1))
     assert not restarts.learn(durable(SECOND, delivered=1), 0)
-    assert not restarts.is_restart(2)
+    assert not restarts.is_restart(delivery(2))
     assert restarts.learn(durable("2026-01-01T00:00:01Z", delivered=1), 0)
 
 
@@ -144,3 +149,45 @@ def test_a_reply_without_a_leader_says_nothing_once_a_leader_was_named() -> None
 
 def test_a_single_server_names_no_leader_and_its_replies_are_current() -> None:
     assert counted(1, 100).is_current(durable(delivered=0))
+
+
+def clustered(*numbers: int) -> Restarts:
+    restarts = Restarts()
+    assert not restarts.learn(durable()._replace(led=True), 0)
+    for number in numbers:
+        assert not restarts.is_restart(delivery(number))
+    return restarts
+
+
+def test_a_leader_sends_what_it_delivered_again_before_lower_counts() -> None:
+    restarts = clustered(1, 2)
+
+    # Of eight messages, the first four were delivered once more than the others.
+    for number, delivered in [(35, 5), (36, 5), (29, 4), (30, 4), (39, 6), (31, 4), (40, 1)]:
+        assert not restarts.is_restart(delivery(number, delivered))
+    assert restarts.is_restart(delivery(40))
+
+
+@for_each("number", [1, 2, 3])
+def test_a_first_delivery_of_a_leader_is_never_early(number: int) -> None:
+    restarts = clustered(1, 3)
+    assert not restarts.is_restart(delivery(9, 2))
+
+    assert restarts.is_restart(delivery(number, 2))
+    assert not restarts.is_restart(delivery(number + 1))
+    assert restarts.is_restart(delivery(number + 1))
+
+
+def test_a_worker_that_got_only_redeliveries_of_a_leader_notices_a_first_count() -> None:
+    restarts = clustered()
+    for number in (51, 53, 52):
+        assert not restarts.is_restart(delivery(number, 2))
+
+    assert restarts.is_restart(delivery(1))
+
+
+def test_redeliveries_of_a_single_server_count_up() -> None:
+    restarts = counted(1)
+    assert not restarts.is_restart(delivery(9, 2))
+
+    assert restarts.is_restart(delivery(8, 2))

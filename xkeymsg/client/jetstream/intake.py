@@ -221,7 +221,7 @@ class Intake(Generic[_M]):
         async for raw in subscription:
             where = puller.take(raw)
             if where is not None:
-                if self._restarts.is_restart(where.consumer_sequence):
+                if self._restarts.is_restart(where):
                     self._begin_scope()
                     puller.suspect = True
                     self._status.tell("rewound", sequence=where.sequence)

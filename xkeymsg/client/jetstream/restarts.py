@@ -8,11 +8,19 @@ so a new scope begins. Two values from the server show that:
     the consumer sequence   in the subject of each acknowledgement; it counts deliveries from 1
 
 The server increments the consumer sequence with each delivery, redeliveries included, and a worker
-receives them in that order: a sequence that does not increase is a restart. There is one exception.
+receives them in that order: a sequence that does not increase is a restart. There are two
+exceptions.
+
 A server that was killed may have lost the last part of its count; handled messages of that part
 must not be handled again because of that. It takes an interruption, after which the durable is
 looked up before messages are requested: a count that is at most `max_ack_pending` behind continues
 from there.
+
+The leader of a cluster sends a delivery only after a majority has stored its count. Without a
+majority, deliveries wait, and one whose `ack_wait` ends is made again. With a majority again, the
+leader sends only the last delivery of each message, but in the order of their *first* deliveries:
+a redelivery can come before deliveries with lower counts. A message's first delivery never comes
+early, so in a cluster only first deliveries set the bound, and 1 always begins a new count.
 
 A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
 the one in its first reply; its next process reports the stored one. After a reconnection, times
@@ -29,6 +37,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from xkeymsg.client.jetstream.acks import Delivery
 from xkeymsg.client.jetstream.api import nanoseconds
 from xkeymsg.client.jetstream.durables import Durable
 
@@ -46,7 +55,8 @@ class Restarts:
     def __init__(self) -> None:
         self._created: str | None = None
         self._greatest = 0
-        self._last = 0
+        self._bound = 0
+        """A consumer sequence that is not greater begins a new count."""
         self._reconnects = 0
         self._led = False
 
@@ -64,7 +74,7 @@ class Restarts:
                 messages were requested since. Otherwise its count may be outdated.
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
-        lost = interrupted and durable.delivered < self._last
+        lost = interrupted and durable.delivered < self._bound
         restart = self._created is not None and self._created != durable.created
         if restart and reconnects != self._reconnects:  # the server may have restarted
             restart = not _about(self._created or "", durable.created)
@@ -73,18 +83,22 @@ class Restarts:
         self._created = durable.created
         self._led |= durable.led
         if restart:
-            self._greatest = self._last = 0
+            self._greatest = self._bound = 0
         elif lost:
-            self._last = durable.delivered
+            self._bound = durable.delivered
         return restart
 
-    def is_restart(self, number: int) -> bool:
+    def is_restart(self, delivery: Delivery) -> bool:
         """Return whether the consumer sequence of a delivery begins a new count."""
-        restart = number <= self._last
+        number = delivery.consumer_sequence
+        restart = number <= self._bound
         if restart:
             self._created, self._greatest = None, 0
         self._greatest = max(number, self._greatest)
-        self._last = number
+        if restart or not self._led or delivery.delivered == 1:
+            self._bound = number
+        else:
+            self._bound = max(self._bound, 1)
         return restart
 
 
