@@ -129,14 +129,13 @@ async def test_an_outage_and_its_end_are_logged_once_each(
 ) -> None:
     caplog.set_level(logging.WARNING, "xkeymsg")
     await client.js.add_stream("ORDERS", "orders.>")
-    for _ in range(3):
-        await client.js.publish("orders.a", SECRET.encode(), to=BOB.public)
-    failed = 0
+    for number in range(3):
+        await client.js.publish("orders.a", b"%d" % number, to=BOB.public)
+    failed: set[bytes] = set()
 
-    async def handle(_: Message) -> None:
-        nonlocal failed
-        if failed < 3:
-            failed += 1
+    async def handle(message: Message) -> None:
+        if len(failed) < 3:  # until three messages have failed, however often each is tried
+            failed.add(message.data)
             raise ConnectionError(SECRET)
 
     policy = FailurePolicy(backoff=0.01)
