@@ -105,6 +105,13 @@ native: $(READY) ## Build the native core into .venv, and compare it with the Py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall ./native
 	$(BIN)/python -m tests.native.cases $(N)
 
+wheels: $(READY) ## Build the native core for this Linux machine, and its sdist, into native/dist/
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/wheels.txt
+	@rm -rf native/dist && export PATH="$(CURDIR)/$(BIN):$$PATH" SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	  RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" && \
+	cd native && maturin build -q --release --locked --sdist --zig --compatibility manylinux2014 -o dist
+	@ls native/dist
+
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
@@ -128,10 +135,11 @@ lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer
 	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
 	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
 	compile build -c requirements/dev.txt requirements/build.in; \
-	compile native -c requirements/dev.txt requirements/native.in
+	compile native -c requirements/dev.txt requirements/native.in; \
+	compile wheels -c requirements/native.txt requirements/wheels.in
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers native/target native/dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Installs lock files into .venv, with a line for each package; hashes are checked.
 define install

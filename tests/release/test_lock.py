@@ -36,6 +36,7 @@ LOCKS = {
     "native": tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["build-system"][
         "requires"
     ],
+    "wheels": (ROOT / "requirements" / "wheels.in").read_text().splitlines()[1:],
     "dev": required("dev"),
 }
 
@@ -61,6 +62,10 @@ def test_the_lock_files_agree() -> None:
             assert (package.version, package.hashes) == (dev[name].version, dev[name].hashes)
     assert locked_packages(REQUIREMENTS / "build.txt")["hatchling"].version == (
         dev["hatchling"].version
+    )
+    native = locked_packages(REQUIREMENTS / "native.txt")
+    assert locked_packages(REQUIREMENTS / "wheels.txt")["maturin"].version == (
+        native["maturin"].version
     )
 
 
@@ -93,6 +98,7 @@ def test_all_that_is_installed_is_pinned(path: str) -> None:
                 or "--no-build-isolation" in command
                 or "build.txt" in command
                 or "native.txt" in command
+                or "wheels.txt" in command
             )
     assert found >= 2
 

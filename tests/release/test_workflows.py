@@ -19,6 +19,10 @@ WORKFLOWS = {
 RIGHTS = {
     "ci.yml test": {"contents": "read"},
     "ci.yml image": {"contents": "read"},
+    "native.yml test": {"contents": "read"},
+    "native.yml build": {"contents": "read"},
+    "native.yml attest": {"attestations": "write", "id-token": "write"},
+    "native.yml publish": {"id-token": "write"},
     "release.yml test": {"contents": "read"},
     "release.yml build": {"contents": "read"},
     "release.yml reproduce": {"contents": "read"},
@@ -83,18 +87,28 @@ def test_no_step_keeps_credentials_or_runs_text_from_outside() -> None:
 def test_a_job_ends_on_a_known_image(name: str) -> None:
     job = jobs()[name]
     assert job["timeout-minutes"] <= 90
-    assert re.fullmatch(r"ubuntu-\d\d\.\d\d(-arm)?", job["runs-on"])
+    images = [job["runs-on"]]
+    if "strategy" in job:
+        assert images == ["${{ matrix.runner }}"]
+        images = job["strategy"]["matrix"]["runner"]
+    assert all(re.fullmatch(r"ubuntu-\d\d\.\d\d(-arm)?", image) for image in images)
 
 
-def test_what_is_published_was_tested_and_built_twice() -> None:
-    release = {name: job for name, job in jobs().items() if name.startswith("release.yml")}
-    needs = {name.partition(" ")[2]: job.get("needs", []) for name, job in release.items()}
+def needs_of(name: str) -> dict[str, Any]:
+    """Which jobs each job of a workflow waits for."""
+    return {job: value.get("needs", []) for job, value in workflow(name)["jobs"].items()}
+
+
+def test_what_is_published_was_tested() -> None:
+    needs = needs_of("release.yml")
     assert needs["announce"] == "publish"
-    assert needs["publish"] == "attest"
     assert needs["attest"] == ["test", "reproduce"]
     assert needs["reproduce"] == "build"
-    assert release["release.yml test"]["uses"] == "./.github/workflows/ci.yml"
-    assert release["release.yml publish"]["environment"] == "pypi"
+    assert needs_of("native.yml")["attest"] == ["test", "build"]
+    for name in ("release.yml", "native.yml"):
+        assert needs_of(name)["publish"] == "attest"
+        assert jobs()[f"{name} test"]["uses"] == "./.github/workflows/ci.yml"
+        assert jobs()[f"{name} publish"]["environment"] == "pypi"
     scripts = [step.get("run") for step in jobs()["ci.yml test"]["steps"]]
     assert "bash .ci/run" in scripts
 
