@@ -52,7 +52,11 @@ Stream = Literal["out", "err"]
 
 
 async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
-    """Poll until a condition holds; it may return an awaitable."""
+    """Poll until a condition holds; it may return an awaitable.
+
+    What takes longer is asked less often: many a condition costs more than a pause.
+    """
+    pause = 0.01
     async with asyncio.timeout(DEADLINE):
         while True:
             holds = condition()
@@ -60,7 +64,8 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
                 holds = await holds
             if holds:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
+            pause = min(1.2 * pause, 0.05)
 
 
 def unused_port() -> int:

@@ -14,7 +14,7 @@ import yaml
 from _ext import programs
 
 import xkeymsg
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from xkeymsg.daemons.receiver.config import load as load_receiver
 from xkeymsg.daemons.sender.config import load as load_sender
 from xkeymsg.trust.stores.file import write_seed
@@ -115,7 +115,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+@for_each("path", PAGES, ids=name_of)
 def test_a_block_is_run_by_a_test_or_has_a_reason(path: Path) -> None:
     name = name_of(path)
     for kind in set(blocks(path)) - {"{toctree}"} - NOT_RUN.get(name, {}).keys():
@@ -193,7 +193,7 @@ CURRENT = [path for path in PAGES if path.name != "CHANGELOG.md"]
 """Pages about what is there; the changelog also names what was."""
 
 
-@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+@for_each("path", CURRENT, ids=name_of)
 def test_commands_that_are_shown_exist_with_their_options(path: Path) -> None:
     def exists(line: str) -> None:
         for command, wrong in commands_of(line):
@@ -212,7 +212,7 @@ def test_a_command_that_does_not_exist_is_seen() -> None:
         assert [found for _, found in commands_of(line)] == [wrong]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+@for_each("path", PAGES, ids=name_of)
 def test_tests_that_are_named_exist(path: Path) -> None:
     for file, test in re.findall(r"`(tests/[\w./-]+\.py)::(\w+)`", path.read_text()):
         assert f"def {test}(" in (ROOT / file).read_text(), f"{file} has no {test}"

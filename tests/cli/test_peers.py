@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, MALLORY
-from tests.running import DEADLINE, run
+from tests.running import run
 from xkeymsg import Peers
 
 CLI = "xkeymsg.cli"
@@ -136,11 +135,9 @@ def test_a_file_with_a_fault_is_not_edited(path: Path) -> None:
 
 
 def test_two_that_add_at_a_time_lose_nothing(path: Path) -> None:
-    command = [sys.executable, "-m", CLI, "peers", "add", str(path)]
-    adding = [
-        subprocess.Popen([*command, name, B], stderr=subprocess.DEVNULL) for name in ("b", "c", "d")
-    ]
-    assert [each.wait(DEADLINE) for each in adding] == [0, 0, 0]
+    with ThreadPoolExecutor(3) as threads:
+        adding = [threads.submit(run, CLI, "peers", "add", str(path), name, B) for name in "bcd"]
+    assert [each.result().returncode for each in adding] == [0, 0, 0]
     assert sorted(Peers.load(path).peers) == ["alice", "b", "c", "d"]
 
 

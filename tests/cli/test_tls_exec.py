@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import running
 from tests.cases import for_each
 from tests.running import DEADLINE, ROOT, Process
 from tests.transport.authority import Certificate, CertificateAuthority
@@ -45,6 +46,14 @@ def run(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[s
         [*EXEC, *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE,
         check=False, env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
     )  # fmt: skip
+
+
+def forked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Do the same as a fork, where no program is run that would see how it was started."""
+    done = running.run("xkeymsg.cli", "tls", "exec", *arguments)
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
 
 
 class Server(Process):
@@ -194,7 +203,7 @@ def test_the_exit_code_is_that_of_the_program(own: Certificate) -> None:
     ],
 )
 def test_an_error_runs_nothing(arguments: tuple[str, ...], reason: str, own: Certificate) -> None:
-    done = run("--cert-store", stored(own), *arguments)
+    done = forked("--cert-store", stored(own), *arguments)
     assert done.returncode != 0
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
@@ -210,7 +219,7 @@ def test_an_error_runs_nothing(arguments: tuple[str, ...], reason: str, own: Cer
     ],
 )
 def test_a_store_that_cannot_be_used(store: str, reason: str) -> None:
-    done = run("--cert-store", store, "--", "true")
+    done = forked("--cert-store", store, "--", "true")
     assert done.returncode != 0
     assert reason in done.stderr
 

@@ -1,68 +1,19 @@
 """The effects of a fork on sealers and openers.
 
-Each case runs as a separate program: a fork copies the memory of the test process, and from Python
-3.12 on it warns if that process has threads.
+Each case runs as a separate program, in which nothing has been sealed or opened: a fork copies the
+memory of the test process, and from Python 3.12 on it warns if that process has threads.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 from tests.cases import for_each
-from tests.running import DEADLINE
-
-ROOT = Path(__file__).parent.parent.parent
-
-PROLOGUE = """
-import contextlib, os, sys, threading, time
-from tests.envelope.cast import ALICE, BOB, SUBJECT, reader
-from tests.envelope.forge import head_of
-from tests.envelope.inside import is_empty, running
-from xkeymsg import Opener, ReplayError, Sealer, ambient
-
-sealer = Sealer(ALICE)
-
-def seal(data=b"x"):
-    return sealer.seal(data, to=[BOB.public], subject=SUBJECT)
-
-def in_child(work):
-    # Runs work in a child and returns the bytes that it returned; a child that hangs is killed.
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        watch = threading.Timer(20, os._exit, [9])
-        watch.daemon = True
-        watch.start()
-        try:
-            with os.fdopen(writing, "wb") as pipe:
-                pipe.write(work())
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        result = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return result
-"""
+from tests.running import run
 
 
 def tell(story: str) -> None:
     """Run a program to its end."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROLOGUE + story],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=DEADLINE,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run("tests.envelope.story", story)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_a_child_seals_in_a_session_of_its_own() -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final, Protocol
 
 import pytest
 
-from tests.running import DEADLINE, LONG, ROOT, Process, run
+from tests.running import DEADLINE, LONG, ROOT, Process, Program, run
 from xkeymsg.keys import XKeyPair
 
 __all__ = ("NPM_FLAGS", "Foreign", "Ours", "Peer", "Receiver", "built_once", "done", "find_tool")
@@ -99,7 +98,7 @@ class Receiver(Process):
         self.has_no_more()
 
 
-class _OurReceiver(Receiver):
+class _OurReceiver(Receiver, Program):
     """`python -m receiver`: what it cannot open goes to stderr, and into its exit code."""
 
     _code = 0
@@ -148,10 +147,8 @@ class Ours:
     folder: Path
 
     def listen(self, url: str, messages: int) -> Receiver:
-        python = (sys.executable, "-m", "receiver", "--server", url)
-        return _OurReceiver(
-            *python, "--count", str(messages), "--wait", str(int(DEADLINE)), cwd=ROOT
-        )
+        bounds = ("--count", str(messages), "--wait", str(int(DEADLINE)))
+        return _OurReceiver("receiver", "--server", url, *bounds)
 
     def send(self, url: str, to: str, text: str) -> str:
         pair = XKeyPair.generate()

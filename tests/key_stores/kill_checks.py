@@ -4,8 +4,8 @@
 
 STORE is an address for several keys, without any; with a STEP, only every STEP-th line is one to be
 killed before, from a line chosen at random. Each change runs in a child, which SIGKILL ends
-before its first, second, third… line of the code that writes; a second child reads the store and
-repeats the change. The parent never opens the store.
+before its first, second, third… line of the code that writes; a second child reads the store,
+repeats the change, and prepares the store for the next. The parent never opens the store.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -96,6 +97,11 @@ class Checks:
                 )
         assert self.held() == BEFORE
 
+    def after(self, change: str) -> None:
+        """Check the store after an interrupted change, and reset it."""
+        getattr(self, f"after_{change}")()
+        self.reset()
+
     def create(self) -> None:
         with self.provider.lock(self.address):
             self.provider.create(self.address, Prefix.CURVE)
@@ -133,14 +139,14 @@ class Checks:
 
 def main(store: str, step: int = 1) -> None:
     checks = Checks(store)
+    assert in_child(checks.reset) == 0
     for name in ("create", "certify", "delete"):
         line = -secrets.randbelow(step)
         code = -signal.SIGKILL
         while code == -signal.SIGKILL:
             line += step
-            assert in_child(checks.reset) == 0
             code = in_child(killed_before(line, getattr(checks, name)))
-            assert in_child(getattr(checks, f"after_{name}")) == 0, (name, line)
+            assert in_child(partial(checks.after, name)) == 0, (name, line)
         assert code == 0, (name, line)
         assert line > 10, (name, line)
         which = "each" if step == 1 else f"one in {step}"

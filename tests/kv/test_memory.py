@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 import zlib
 from pathlib import Path
@@ -15,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import for_each
-from tests.running import DEADLINE, ROOT
+from tests.forked import Fork
+from tests.running import DEADLINE
 from xkeymsg import ConfigurationError, LimitExceededError, RollbackMemory, ValueRollbackError
 from xkeymsg.client.memory import Sealing, mark_name
 
@@ -278,20 +278,18 @@ def test_a_killed_process_loses_no_mark_that_it_had_released(tmp_path: Path) -> 
     """kill -9 at ten moments: what was printed is remembered, and the file is whole."""
     path, last = tmp_path / "marks", 0
     for lines in range(1, 3000, 300):
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), str(last)],
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        )
+        words = ["tests.snippet", textwrap.dedent(PROGRAM), str(path), str(last)]
+        process = Fork(words, stdin=subprocess.DEVNULL)
         assert process.stdout is not None
-        assert process.stdout.readline() == "start\n"
+        assert process.stdout.readline() == b"start\n"
         for _ in range(lines):
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         rest = process.stdout.read().splitlines()
-        process.stdout.close()
-        process.wait(DEADLINE)
+        assert process.wait(DEADLINE) == -signal.SIGKILL
+        for each in (process.stdout, process.stderr):
+            assert each is not None
+            each.close()
         last = max([last + lines, *map(int, rest[:-1])])
         with RollbackMemory(path) as memory:
             mark = memory.mark(mark_name(f"{last % 7}"))

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ RIGHTS = {
 """The permissions of each job; a workflow has none itself."""
 
 
+@cache
 def workflow(name: str) -> dict[Any, Any]:
     loaded = yaml.safe_load(WORKFLOWS[name])
     assert isinstance(loaded, dict)

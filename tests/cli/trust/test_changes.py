@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.cli.trust.admin import Admin
-from tests.running import DEADLINE, run
+from tests.running import run
 from xkeymsg import XKeyPair
 from xkeymsg.errors import RollbackError, SenderRevokedError, TrustError
 from xkeymsg.nkey import Prefix, SigningKey
@@ -272,12 +271,10 @@ def test_a_forged_user_is_not_issued_again_by_an_edit(admin: Admin, anchor: str)
 
 
 def test_concurrent_edits_are_all_kept(admin: Admin, anchor: str) -> None:
-    command = [sys.executable, "-m", "xkeymsg.cli", "trust", "add-signing-key"]
-    started = [
-        subprocess.Popen([*command, str(admin.folder), "CLINIC"], stdout=subprocess.PIPE)
-        for _ in range(4)
-    ]
-    made = {each.communicate(timeout=DEADLINE)[0].decode().strip() for each in started}
+    command = ("xkeymsg.cli", "trust", "add-signing-key", str(admin.folder), "CLINIC")
+    with ThreadPoolExecutor(4) as threads:
+        started = [threads.submit(run, *command) for _ in range(4)]
+    made = {each.result().stdout.decode().strip() for each in started}
     assert len(made) == 4
     assert made < account(admin).signers.keys()
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, on_stage
-from tests.running import DEADLINE
+from tests.running import run
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine_records import parse_record
@@ -22,12 +21,9 @@ from xkeymsg.testing import NATSServer
 
 async def die(stage: Stage) -> None:
     """Run a worker until it has killed itself."""
-    program = [sys.executable, "-m", "tests.client.jetstream.mortal"]
-    process = await asyncio.create_subprocess_exec(
-        *program, stage.server.url, BOB.seed(), ALICE.seed()
-    )
-    async with asyncio.timeout(DEADLINE):
-        assert await process.wait() == -signal.SIGKILL
+    program = ("tests.client.jetstream.mortal", stage.server.url, BOB.seed(), ALICE.seed())
+    done = await asyncio.to_thread(run, *program)
+    assert done.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, Program
 
 CANARY = "c4n4ry"
 
@@ -39,24 +39,19 @@ def program_of(body: str, drain: float) -> str:
     return PROGRAM.format(body=indented, drain=drain)
 
 
-def start(body: str, drain: float = DEADLINE, **environ: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program_of(body, drain)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environ,
-    )
+def start(body: str, drain: float = DEADLINE, **environ: str) -> Program:
+    text = program_of(body, drain)
+    return Program("tests.snippet", text, env=os.environ | environ)
 
 
-def end(process: subprocess.Popen[str], stop: signal.Signals | None = None) -> tuple[int, str]:
+def end(program: Program, stop: signal.Signals | None = None) -> tuple[int, str]:
     """Wait until it has begun, give it a signal, and return its exit code and what it said."""
-    assert process.stdout is not None
-    if stop is not None:
-        assert process.stdout.readline() == "begun\n"
-        process.send_signal(stop)
-    _, said = process.communicate(timeout=DEADLINE)
-    return process.returncode, said
+    with program:
+        if stop is not None:
+            assert program.next_line() == "begun"
+            program.process.send_signal(stop)
+        code = program.wait()
+        return code, "".join(f"{line}\n" for line in program.output("err"))
 
 
 READY = 'life.ready()\nprint("begun", flush=True)\n'
@@ -167,14 +162,13 @@ await life.stopping.wait()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(DEADLINE)
-        process = start(body, NOTIFY_SOCKET=str(tmp_path / "notify"))
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        assert process.stdout.readline() == "loaded\n"
-        assert listener.recv(100) == b"READY=1"
-        assert listener.recv(100).startswith(b"RELOADING=1\n")
-        process.terminate()
-        _, said = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0
+        with start(body, NOTIFY_SOCKET=str(tmp_path / "notify")) as program:
+            assert program.next_line() == "begun"
+            assert program.next_line() == "loaded"
+            assert listener.recv(100) == b"READY=1"
+            assert listener.recv(100).startswith(b"RELOADING=1\n")
+            program.process.terminate()
+            code, said = end(program)
+    assert code == 0
     assert "unexpected error=" in said
     assert "ZeroDivisionError" in said

@@ -21,7 +21,7 @@ from tests.daemons.common.hospital import (
     sender,
 )
 from tests.daemons.receiver.conftest import make_stream, metric, page, ready
-from tests.running import run, until
+from tests.running import Program, run, until
 from tests.trust.store import HOUR
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API
@@ -74,12 +74,18 @@ async def test_a_rotation_that_was_killed_after_a_step_goes_on(hospital: Hospita
     )
 
 
+def kill_after(program: Program, step: str) -> None:
+    """Kill a program as soon as it has said something for the second time."""
+    while sum(step in line for line in program.output("err")) < 2:
+        program.wait_for(step, "err")
+    program.process.send_signal(signal.SIGKILL)
+
+
 async def killed_after(hospital: Hospital, step: str, name: str) -> None:
     path = hospital.config(hospital.person(name), route("mail.>"), rotation=FAST)
     with receiver(path) as at_ward:
         await until(ok(ready(at_ward)))
-        await until(lambda: sum(step in line for line in at_ward.output("err")) >= 2)
-        at_ward.process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(kill_after, at_ward, step)
         at_ward.wait()
     before = hospital.secrets(name)
     with receiver(path) as at_ward:
