@@ -47,7 +47,6 @@ def load() -> Any:
 _UNUSABLE: Final = "xkeymsg-native is not used: it is of another version, or cannot be loaded"
 core: Any = load()
 _new: Final = tuple.__new__
-_NOWHERE: Final = (0, 0)
 
 
 def session(pair: XKeyPair, pairs: Callable[[Recipient], PairKeys]) -> Session:
@@ -92,6 +91,6 @@ class NativeUnlocker(Unlocker):
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
             if key is not None and (opened := key.open(located, tag, others)) is not None:
-                return _new(Unlocked, (admitted, _NOWHERE, opened))
+                return _new(Unlocked, (admitted, (0, 0), opened))
             others += tag
         return super().unlock(admitted)

@@ -284,9 +284,8 @@ class Requests:
             if self._closed:
                 raise ConnectionFailedError("the client is closed")
             if self._subscription is None or self._subscription.ended:
-                subscription = await self._connection.subscribe(f"{self._inbox}.*")
-                self._subscription = subscription
-                self._background.spawn(self._read(subscription))
+                inbox = self._subscription = await self._connection.subscribe(f"{self._inbox}.*")
+                self._background.spawn(self._read(inbox))
 
     async def _read(self, subscription: RawSubscription) -> None:
         async for raw in subscription:
