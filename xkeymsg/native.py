@@ -46,6 +46,7 @@ def load() -> Any:
 
 _UNUSABLE: Final = "xkeymsg-native is not used: it is of another version, or cannot be loaded"
 core: Any = load()
+_new: Final = tuple.__new__
 
 
 def session(pair: XKeyPair, pairs: Callable[[Recipient], PairKeys]) -> Session:
@@ -82,15 +83,14 @@ class NativeUnlocker(Unlocker):
 
     def unlock(self, admitted: Admitted) -> Unlocked:  # noqa: D102 - as in the class above
         located, admission = admitted
-        head = located.head
+        head = located[2]
         cache = self._admitted if admission.admitted else self._others
         keys: dict[int, Any] = cache.sessions.younger.get(head[0] + head[1]) or {}
         others = b""
         for number, _ in self._numbered if keys else ():
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
-            opened = None if key is None else key.open(located, tag, others)
-            if opened is not None:
-                return tuple.__new__(Unlocked, (admitted, (0, 0), opened))
+            if key is not None and (opened := key.open(located, tag, others)) is not None:
+                return _new(Unlocked, (admitted, (0, 0), opened))
             others += tag
         return super().unlock(admitted)

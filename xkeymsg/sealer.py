@@ -148,11 +148,11 @@ class Sealer(SafeRepr):
         """
         planner = self._planner
         try:
-            contents = planner.payload(data, planner.message_array(headers, content_type))
-            everyone = planner.recipients(to)
-            return self._seal_at(
-                now_ns(), contents, everyone, subject, expires, revision, check_size
-            )
+            array = None
+            if headers or content_type is not None:
+                array = planner.message_array(headers, content_type)
+            parts, everyone = planner.payload(data, array), planner.recipients(to)
+            return self._seal_at(now_ns(), parts, everyone, subject, expires, revision, check_size)
         except Exception as error:
             redact(error)
             raise

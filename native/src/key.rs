@@ -94,16 +94,16 @@ impl Key {
         others: &[u8],
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let py = located.py();
-        let head = located.get_item(2)?.cast_into::<PyTuple>()?;
-        let bytes = located.get_item(0)?.cast_into::<PyBytes>()?;
-        let ephemeral = head.get_item(1)?.cast_into::<PyBytes>()?;
-        let nonce = head.get_item(2)?.cast_into::<PyBytes>()?;
+        let (bytes, head) = (located.get_borrowed_item(0)?, located.get_borrowed_item(2)?);
+        let (bytes, head) = (bytes.cast::<PyBytes>()?, head.cast::<PyTuple>()?);
+        let (ephemeral, nonce) = (head.get_borrowed_item(1)?, head.get_borrowed_item(2)?);
+        let (ephemeral, nonce) = (ephemeral.cast::<PyBytes>()?, nonce.cast::<PyBytes>()?);
         let envelope = Envelope {
             bytes: bytes.as_bytes(),
-            head_end: located.get_item(3)?.extract()?,
+            head_end: located.get_borrowed_item(3)?.extract()?,
             ephemeral: ephemeral.as_bytes(),
             nonce: nonce_of(nonce.as_bytes())?,
-            signable: !head.get_item(6)?.is_none(),
+            signable: !head.get_borrowed_item(6)?.is_none(),
             most: self.most,
         };
         caught(|| open(py, &envelope, &self.aead, tag, others)).or_else(|_: PyErr| Ok(None))

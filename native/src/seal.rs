@@ -77,7 +77,7 @@ impl Route {
     }
 
     /// Return the length of an envelope with these parts.
-    fn length(&self, parts: &[Content<'_>], signed: bool) -> Result<usize, Fault> {
+    fn length(&self, parts: &[Part<'_>], signed: bool) -> Result<usize, Fault> {
         let mut sum = Sum(0);
         sum.add(self.before.len())?;
         sum.add(size_of::<NonceBytes>())?;
@@ -90,7 +90,7 @@ impl Route {
             sum.add(array_size(parts.len())?)?;
         }
         for part in parts {
-            sum.add(bin_size(part.size()?)?)?;
+            sum.add(bin_size(part.size)?)?;
         }
         if signed {
             sum.add(bin_size(SIGNATURE_SIZE)?)?;
@@ -103,16 +103,36 @@ impl Route {
     }
 }
 
-/// The type and content of a part.
-struct Content<'a> {
+/// The type and content of a part, and the length of what it becomes.
+struct Part<'py> {
     kind: u8,
-    content: &'a [u8],
+    content: Bound<'py, PyBytes>,
+    size: usize,
 }
 
-impl Content<'_> {
-    fn size(&self) -> Result<usize, Fault> {
-        self.content.len().checked_add(PART_OVERHEAD).ok_or(Fault)
+impl<'py> Part<'py> {
+    /// Read a pair, and check that its length can be encoded.
+    fn read(item: Bound<'py, PyAny>) -> PyResult<Self> {
+        let item = item.cast_into::<PyTuple>()?;
+        let content = item.get_item(1)?.cast_into::<PyBytes>()?;
+        let size = content.as_bytes().len().checked_add(PART_OVERHEAD).ok_or(Fault)?;
+        if u32::try_from(size).is_err() {
+            let what = "bytes or items of one value";
+            return Err(LimitExceededError::new_err((what, size, u32::MAX)));
+        }
+        Ok(Self { kind: item.get_borrowed_item(0)?.extract()?, content, size })
     }
+
+    fn content(&self) -> Content<'_> {
+        Content { kind: self.kind, bytes: self.content.as_bytes(), size: self.size }
+    }
+}
+
+/// A part without the interpreter's lock.
+struct Content<'a> {
+    kind: u8,
+    bytes: &'a [u8],
+    size: usize,
 }
 
 struct Sum(usize);
@@ -167,11 +187,11 @@ impl Cipher<'_> {
         key: &Secret,
     ) -> Result<(), Fault> {
         let (aead, commitment) = self.keys(PART, index, key)?;
-        writer.put_bin_header(part.size()?)?;
+        writer.put_bin_header(part.size)?;
         writer.put(&[part.kind])?;
         writer.put(commitment.as_slice())?;
-        let place = writer.place(part.content.len().checked_add(TAG_SIZE).ok_or(Fault)?)?;
-        place.get_mut(..part.content.len()).ok_or(Fault)?.copy_from_slice(part.content);
+        let place = writer.place(part.bytes.len().checked_add(TAG_SIZE).ok_or(Fault)?)?;
+        place.get_mut(..part.bytes.len()).ok_or(Fault)?.copy_from_slice(part.bytes);
         aead.seal(ZERO_NONCE, &[], place)
     }
 
@@ -241,29 +261,11 @@ pub fn assemble<'py>(
     signer: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let py = contents.py();
-    let items = contents
-        .iter()
-        .map(|item| {
-            let item = item.cast_into::<PyTuple>()?;
-            let content = item.get_item(1)?.cast_into::<PyBytes>()?;
-            Ok((item.get_item(0)?.extract::<u8>()?, content))
-        })
-        .collect::<PyResult<Vec<_>>>()?;
-    let parts: Vec<Content<'_>> = items
-        .iter()
-        .map(|(kind, content)| Content { kind: *kind, content: content.as_bytes() })
-        .collect();
+    let parts = contents.iter().map(Part::read).collect::<PyResult<Vec<_>>>()?;
     let (of_parts, of_views) = keys.split_at_checked(parts.len()).ok_or(Fault)?;
     let shape = if route.views.is_empty() { 1 } else { parts.len() };
     if of_views.len() != route.views.len() || parts.len() != shape {
         return Err(Fault.into());
-    }
-    for part in &parts {
-        let size = part.size()?;
-        if u32::try_from(size).is_err() {
-            let what = "bytes or items of one value";
-            return Err(LimitExceededError::new_err((what, size, u32::MAX)));
-        }
     }
     let length = route.length(&parts, signer.is_some())?;
     let cipher = Cipher { ephemeral: &route.ephemeral, nonce };
@@ -283,7 +285,9 @@ pub fn assemble<'py>(
         }
         for ((index, part), key) in parts.iter().enumerate().zip(of_parts) {
             let index = u8::try_from(index).map_err(|_| Fault)?;
-            unlocked(py, part.content.len(), || cipher.put_part(&mut writer, index, part, key))?;
+            let content = part.content();
+            let size = content.bytes.len();
+            unlocked(py, size, || cipher.put_part(&mut writer, index, &content, key))?;
         }
         if let Some(signer) = signer {
             let digest = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;

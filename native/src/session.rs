@@ -244,6 +244,7 @@ impl Session {
             let keys = contents.len().checked_add(route.views()).ok_or(Fault)?;
             let (nonce, keys) = match random {
                 Some(random) => self.draw(keys, now_ns, elapsed, random),
+                None if keys == 1 => self.draw(keys, now_ns, elapsed, drawn_for_one()?.as_slice()),
                 None => self.draw(keys, now_ns, elapsed, &drawn_for(keys)?),
             }
             .inspect_err(|_| self.set_last(None))?;
@@ -267,6 +268,13 @@ fn drawn_for(keys: usize) -> PyResult<Zeroizing<Vec<u8>>> {
     let size = keys.max(1).checked_mul(32).and_then(|size| size.checked_add(NONCE_DRAW));
     let mut drawn = Zeroizing::new(vec![0; size.ok_or(Fault)?]);
     fill(&mut drawn)?;
+    Ok(drawn)
+}
+
+/// Draw the random bytes of a message with one key.
+fn drawn_for_one() -> PyResult<Zeroizing<[u8; FIRST_DRAW]>> {
+    let mut drawn = Zeroizing::new([0; FIRST_DRAW]);
+    fill(drawn.as_mut_slice())?;
     Ok(drawn)
 }
 

@@ -12,7 +12,8 @@ someone else's key: its holder does not wait for the reply, and the requester ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
@@ -39,6 +40,8 @@ __all__ = ("Prefix", "Replies", "Reply")
 Prefix = str | Callable[[Message], str]
 """The required prefix of inboxes, such as `_INBOX_bob`: for all senders, or by request."""
 
+_key_of: Final = lru_cache(maxsize=1024)(XKey.parse)  # the requests of a client have one reply key
+
 
 class Reply(NamedTuple):
     """A handler's result with headers or a content type."""
@@ -49,12 +52,6 @@ class Reply(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Reply of {len(self.data)} bytes>"  # a NamedTuple would show them
-
-
-class _Address(NamedTuple):
-    request: Request
-    key: XKey
-    to: str
 
 
 class Replies:
@@ -68,8 +65,8 @@ class Replies:
         self._stats = stats
         self._prefix = prefix
 
-    def address(self, message: Message, *, anyone: bool = False) -> _Address:
-        """Return the address of a reply.
+    def address(self, message: Message, *, anyone: bool = False) -> tuple[Request, XKey]:
+        """Return a request that may be answered, and its reply key.
 
         Raises:
             MalformedError: If the message is not a request.
@@ -92,7 +89,7 @@ class Replies:
         prefix = self._prefix if isinstance(self._prefix, str) else guarded(self._prefix, message)
         if not prefix or not request.reply_to.startswith(f"{prefix}."):
             raise SubjectMismatchError("the reply subject is not an inbox of this sender")
-        return _Address(request, XKey.parse(request.key), request.target)
+        return request, _key_of(request.key)
 
     async def answer(
         self,
@@ -110,7 +107,7 @@ class Replies:
             PayloadTooLargeError: If the reply is too long; another one can be sent.
             XKeyMsgError: As `address`, and as sealing and publishing raise.
         """
-        request, key, to = self.address(message, anyone=anyone)
+        request, key = self.address(message, anyone=anyone)
         with publishing(self._outgoing.tracing, NOWHERE) as trace:
             block = self._outgoing.block_with(None, trace)
             envelope = guarded(  # `headers` may be an iterator of the application
@@ -126,7 +123,7 @@ class Replies:
             )
             request.answered = True
             try:
-                await self._connection.publish(to, envelope, headers=block)
+                await self._connection.publish(request.target, envelope, headers=block)
             except BaseException:
                 request.answered = False  # nothing was sent
                 raise

@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
+from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
@@ -137,6 +138,7 @@ class Requests:
         self._client_trust = client_trust
         self._skew = (limits or Limits()).skew
         self._pair = XKeyPair.generate()  # fresh: cannot have been stolen before
+        self._key = str(self._pair.public)
         self._opener = Opener(self._pair, limits=limits)
         self._inbox = connection.new_inbox()
         self._waiting: dict[bytes, _Question] = {}
@@ -245,16 +247,18 @@ class Requests:
         question = _Question(subject, to, self._client_trust.vouch)
         block = self._outgoing.block_with(None, trace)
         room = Room(self._connection.max_payload, len(block))
+        now_ms, wait_ms = now_ns() // 1_000_000, round((timeout + self._skew) * 1000)
         envelope = self._outgoing.payload(
             subject,
             data,
             to,
             room=room,
             headers=headers,
-            own=(("xkm-reply-key", str(self._pair.public)), ("xkm-reply-to", reply_to)),
+            own=(("xkm-reply-key", self._key), ("xkm-reply-to", reply_to)),
             content_type=content_type,
-            # By then the caller no longer waits; a service whose clock is ahead still answers.
-            expires=timeout + self._skew,
+            # By then the caller no longer waits; a service whose clock is ahead still answers. At a
+            # full second, so that the heads of most requests are encoded and decoded from caches.
+            expires=(wait_ms + -(now_ms + wait_ms) % 1000) / 1000,
             trace=trace,
         )
         question.subject = reply_subject(message_id(envelope))
@@ -280,9 +284,8 @@ class Requests:
             if self._closed:
                 raise ConnectionFailedError("the client is closed")
             if self._subscription is None or self._subscription.ended:
-                subscription = await self._connection.subscribe(f"{self._inbox}.*")
-                self._subscription = subscription
-                self._background.spawn(self._read(subscription))
+                inbox = self._subscription = await self._connection.subscribe(f"{self._inbox}.*")
+                self._background.spawn(self._read(inbox))
 
     async def _read(self, subscription: RawSubscription) -> None:
         async for raw in subscription:

@@ -95,7 +95,7 @@ class Planner:
 
     def payload(self, data: Buffer, array: bytes | None) -> Contents:
         """Return the type and content of the single part of a payload, with its message array."""
-        content = as_bytes("data", data)
+        content = data if type(data) is bytes else as_bytes("data", data)
         contents = [(_PAYLOAD, content) if array is None else (_MESSAGE, array + content)]
         return self._padded(contents) if self._padding else contents
 
