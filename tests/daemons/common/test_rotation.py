@@ -113,6 +113,12 @@ async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_befor
         await until(ok(where))
 
 
+def revision(page: str) -> float:
+    """Return the last revision of the directory that a daemon has verified; -1 while one waits."""
+    waits = metric(page, "xkeymsg_directory_unverified")
+    return -1 if waits else metric(page, "xkeymsg_directory_revision")
+
+
 async def test_a_revoked_xkey_is_replaced_at_once_and_senders_use_the_new_one(
     hospital: Hospital,
 ) -> None:
@@ -132,6 +138,7 @@ async def test_a_revoked_xkey_is_replaced_at_once_and_senders_use_the_new_one(
         await until(lambda: metric(pages[1], "xkeymsg_trust_users") == 2)
         await until(lambda: len(hospital.certified("ward")) == 2)
         await until(ok(pages[0]))
+        await until(lambda: revision(pages[1]) >= revision(pages[0]))  # the sender knows it, too
         while not at_ward.output("out"):
             send(to, "to the new key")
             await asyncio.sleep(0.5)
