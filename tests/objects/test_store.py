@@ -638,7 +638,7 @@ async def test_a_watch_survives_a_restart_of_the_server(filed: tuple[Scene, Obje
     seen = []
     async with scene.bob.objects("filed").watch(updates_only=True) as changes:
         waiting = asyncio.create_task(anext(changes))
-        await until(lambda: has_consumer(scene))
+        await until(lambda: is_waiting(scene))
         await restart(scene.server)
         for name in ("a", "b"):
             await until(lambda name=name: put_small(store, name))  # type: ignore[misc]
@@ -651,9 +651,10 @@ async def test_a_watch_survives_a_restart_of_the_server(filed: tuple[Scene, Obje
     assert seen == ["a", "b"]
 
 
-async def has_consumer(scene: Scene) -> bool:
-    info = await scene.api.request("STREAM.INFO.OBJ_filed")
-    return bool(info["state"]["consumer_count"])
+async def is_waiting(scene: Scene) -> bool:
+    """Tell whether a watch has begun: its consumer exists, and it has asked for messages."""
+    found = (await scene.api.request("CONSUMER.LIST.OBJ_filed"))["consumers"]
+    return any(each["num_waiting"] for each in found or ())
 
 
 async def put_small(store: ObjectStore, name: str) -> bool:
