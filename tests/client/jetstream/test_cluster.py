@@ -43,6 +43,17 @@ async def insist(request: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.1)
 
 
+async def leader_of(servers: list[NATSServer], stage: Stage, durable: str) -> NATSServer:
+    """Return the leader of a durable, once there is one."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with contextlib.suppress(DeliveryError):
+                cluster = (await stage.info(durable)).get("cluster", {})
+                if name := cluster.get("leader"):
+                    return servers[int(name[1:])]
+            await asyncio.sleep(0.1)
+
+
 @pytest.fixture
 async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
     routes = [unused_port() for _ in range(3)]
@@ -76,10 +87,9 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
             )
             if number == 100:
                 for what in ("CONSUMER.LEADER.STEPDOWN.S.d", "STREAM.LEADER.STEPDOWN.S"):
-                    await stage.api.request(what, {})
+                    await insist(partial(stage.api.request, what, {}))
             if number == 200:
-                leader = (await stage.info())["cluster"]["leader"]
-                servers[int(leader[1:])].kill()
+                (await leader_of(servers, stage, "d")).kill()
             await asyncio.sleep(0.001)
         acks = await asyncio.wait_for(asyncio.gather(*futures), DEADLINE)
         await stage.until(lambda: len(set(stage.handled)) == 300)
@@ -102,7 +112,7 @@ async def waiting(api: API, durable: str) -> int:
 
 async def lonely(servers: list[NATSServer], stage: Stage, durable: str) -> list[int]:
     """Consume with a leader that stands alone at first; return the counts, as they come."""
-    leader = servers[int((await stage.info(durable))["cluster"]["leader"][1:])]
+    leader = await leader_of(servers, stage, durable)
     others = [each for each in servers if each is not leader]
     async with open_link(options(leader)) as link:
         for each in others:
