@@ -24,7 +24,10 @@ from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
-pytestmark = pytest.mark.slow  # elections take some ten seconds
+pytestmark = [
+    pytest.mark.slow,  # elections take some ten seconds
+    needs_server(2, 11, "a delivery that waits for a majority"),
+]
 
 CONFIG = """
 server_name: n{number}
@@ -144,7 +147,6 @@ async def lonely(servers: list[NATSServer], stage: Stage, durable: str) -> list[
     return counts
 
 
-@needs_server(2, 11, "a delivery that waits for a majority")
 async def test_what_a_lonely_leader_delivers_again_comes_early_and_begins_no_scope(
     cluster: tuple[list[NATSServer], Stage],
 ) -> None:
