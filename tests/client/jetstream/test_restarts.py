@@ -17,8 +17,8 @@ def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 100
     return Durable(30.0, max_ack_pending, 0, created, delivered, {})
 
 
-def delivery(number: int, delivered: int = 1) -> Delivery:
-    return Delivery(b"S", b"d", delivered, 1, number, 0)
+def delivery(number: int, delivered: int = 1, sequence: int | None = None) -> Delivery:
+    return Delivery(b"S", b"d", delivered, sequence or number, number, 0)
 
 
 def counted(*numbers: int) -> Restarts:
@@ -176,6 +176,63 @@ def test_a_first_delivery_of_a_leader_is_never_early(number: int) -> None:
     assert restarts.is_restart(delivery(number, 2))
     assert not restarts.is_restart(delivery(number + 1))
     assert restarts.is_restart(delivery(number + 1))
+
+
+@for_each("sequence", [1, 2, 3])
+def test_a_leader_that_delivers_an_earlier_message_first_was_reset(sequence: int) -> None:
+    restarts = clustered(1, 2, 3)
+    for number in (40, 43, 41):  # of other workers' messages; only these raise the count
+        assert not restarts.is_restart(delivery(number, 2, number))
+
+    # After the reset, others got the counts before.
+    assert restarts.is_restart(delivery(20, 1, sequence))
+    assert not restarts.is_restart(delivery(21, 1, sequence + 1))
+    assert restarts.is_restart(delivery(22, 1, sequence + 1))
+
+
+def test_a_single_server_may_deliver_an_earlier_message_first() -> None:
+    restarts = counted()
+    assert not restarts.is_restart(delivery(1, 1, 5))
+
+    assert not restarts.is_restart(delivery(2, 1, 3))
+
+
+def test_a_reset_that_an_early_redelivery_shows_is_found_once() -> None:
+    restarts = clustered(1, 2, 30)
+
+    assert restarts.is_restart(delivery(9, 2, 4))
+    for number, delivered, sequence in [(5, 1, 5), (12, 2, 1), (6, 1, 6)]:
+        assert not restarts.is_restart(delivery(number, delivered, sequence))
+    assert restarts.is_restart(delivery(6, 1, 7))
+
+
+@for_each("left", [0, 299])
+def test_redeliveries_of_a_leader_count_when_its_durable_is_looked_up(left: int) -> None:
+    restarts = clustered(1, 2)
+    for number in (1298, 1299, 1300):
+        assert not restarts.is_restart(delivery(number, 5, 2))
+
+    reset = durable(delivered=left)._replace(led=True)
+    assert restarts.learn(reset, 1, interrupted=True)
+    assert not restarts.is_restart(delivery(left + 1, 1, 1))
+
+
+def test_a_leader_that_may_have_lost_a_part_of_its_count_may_deliver_the_rest_first() -> None:
+    restarts = clustered(1, 2, 30)
+
+    kept = durable(delivered=20)._replace(led=True)
+    assert not restarts.learn(kept, 1, interrupted=True)
+    assert not restarts.is_restart(delivery(21, 1, 21))
+    assert restarts.is_restart(delivery(21, 1, 22))
+
+
+def test_a_count_that_redeliveries_raised_leaves_room_for_lost_deliveries_alone() -> None:
+    restarts = clustered(1, 2)
+    assert not restarts.is_restart(delivery(1300, 9, 2))
+
+    # Of a reset that lies within the tolerance, the next first delivery tells.
+    assert not restarts.learn(durable(delivered=300)._replace(led=True), 1, interrupted=True)
+    assert restarts.is_restart(delivery(301, 1, 1))
 
 
 def test_a_worker_that_got_only_redeliveries_of_a_leader_notices_a_first_count() -> None:

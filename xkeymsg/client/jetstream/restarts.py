@@ -19,8 +19,11 @@ from there.
 The leader of a cluster sends a delivery only after a majority has stored its count. Without a
 majority, deliveries wait, and one whose `ack_wait` ends is made again. With a majority again, the
 leader sends only the last delivery of each message, but in the order of their *first* deliveries:
-a redelivery can come before deliveries with lower counts. A message's first delivery never comes
-early, so in a cluster only first deliveries set the bound, and 1 always begins a new count.
+a redelivery can come before deliveries with lower counts. First deliveries never come early, and
+their counts and their stream sequences increase. So in a cluster only they set the bound, a first
+delivery of an earlier message is a restart, and 1 always begins a new count. A worker that receives
+only redeliveries after a reset, with counts above its bound, does not notice it until it receives a
+first delivery.
 
 A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
 the one in its first reply; its next process reports the stored one. After a reconnection, times
@@ -57,6 +60,8 @@ class Restarts:
         self._greatest = 0
         self._bound = 0
         """A consumer sequence that is not greater begins a new count."""
+        self._sequence = 0
+        """In a cluster, a first delivery of a message that is not later begins a new count."""
         self._reconnects = 0
         self._led = False
 
@@ -74,31 +79,35 @@ class Restarts:
                 messages were requested since. Otherwise its count may be outdated.
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
-        lost = interrupted and durable.delivered < self._bound
+        behind = interrupted and durable.delivered < self._greatest
         restart = self._created is not None and self._created != durable.created
         if restart and reconnects != self._reconnects:  # the server may have restarted
             restart = not _about(self._created or "", durable.created)
         self._reconnects = reconnects
-        restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
+        restart |= behind and not 0 < durable.delivered >= self._greatest - tolerated
         self._created = durable.created
         self._led |= durable.led
         if restart:
-            self._greatest = self._bound = 0
-        elif lost:
-            self._bound = durable.delivered
+            self._greatest = self._bound = self._sequence = 0
+        elif interrupted and durable.delivered < self._bound:
+            # The messages of the lost deliveries are delivered for the first time again.
+            self._bound, self._sequence = durable.delivered, 0
         return restart
 
     def is_restart(self, delivery: Delivery) -> bool:
         """Return whether the consumer sequence of a delivery begins a new count."""
-        number = delivery.consumer_sequence
-        restart = number <= self._bound
+        number, sequence = delivery.consumer_sequence, delivery.sequence
+        first = delivery.delivered == 1
+        restart = number <= self._bound or (self._led and first and sequence <= self._sequence)
         if restart:
-            self._created, self._greatest = None, 0
+            self._created, self._greatest, self._bound, self._sequence = None, 0, 0, 0
         self._greatest = max(number, self._greatest)
-        if restart or not self._led or delivery.delivered == 1:
+        if first or not self._led:
             self._bound = number
         else:
             self._bound = max(self._bound, 1)
+        if first:
+            self._sequence = max(sequence, self._sequence)
         return restart
 
 
