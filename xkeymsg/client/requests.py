@@ -24,7 +24,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
-from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
@@ -247,7 +246,6 @@ class Requests:
         question = _Question(subject, to, self._client_trust.vouch)
         block = self._outgoing.block_with(None, trace)
         room = Room(self._connection.max_payload, len(block))
-        now_ms, wait_ms = now_ns() // 1_000_000, round((timeout + self._skew) * 1000)
         envelope = self._outgoing.payload(
             subject,
             data,
@@ -256,9 +254,8 @@ class Requests:
             headers=headers,
             own=(("xkm-reply-key", self._key), ("xkm-reply-to", reply_to)),
             content_type=content_type,
-            # By then the caller no longer waits; a service whose clock is ahead still answers. At a
-            # full second, so that the heads of most requests are encoded and decoded from caches.
-            expires=(wait_ms + -(now_ms + wait_ms) % 1000) / 1000,
+            # By then the caller no longer waits; a service whose clock is ahead still answers.
+            expires=timeout + self._skew,
             trace=trace,
         )
         question.subject = reply_subject(message_id(envelope))
