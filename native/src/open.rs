@@ -246,28 +246,11 @@ fn fields_of<'py>(py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyTuple>>
         let kind = kind_of(py, part.kind)?;
         (kind, part.kind >= PADDED, part.place.start, part.place.end).into_pyobject(py)
     };
-    let parts = PyTuple::new(py, body.parts.iter().map(part).collect::<PyResult<Vec<_>>>()?)?;
+    let parts = match body.parts.as_slice() {
+        [single] => (part(single)?,).into_pyobject(py)?,
+        several => PyTuple::new(py, several.iter().map(part).collect::<PyResult<Vec<_>>>()?)?,
+    };
     (views, parts, spans(&body.signature), body.signed_end, body.metadata).into_pyobject(py)
-}
-
-/// Return the fields of the `Body` of a single part without a signature, made once for each type:
-/// all places are zero, since nothing reads them once the part is decrypted.
-fn plain_fields(py: Python<'_>, kind: u8) -> PyResult<&Bound<'_, PyTuple>> {
-    static PLAIN: PyOnceLock<Vec<Option<Py<PyTuple>>>> = PyOnceLock::new();
-    let plain = PLAIN.get_or_try_init(py, || {
-        let made = |kind| {
-            let part = Part { kind, place: 0..0 };
-            let parts = (kind_of(py, kind).is_ok()).then_some(vec![part]);
-            let fields = parts.map(|parts| {
-                let signature = 0..0;
-                let body = Body { views: vec![], parts, signature, signed_end: 0, metadata: false };
-                fields_of(py, &body)
-            });
-            Ok(fields.transpose()?.map(Bound::unbind))
-        };
-        (0..=METADATA | PADDED).map(made).collect::<PyResult<_>>()
-    })?;
-    Ok(plain.get(usize::from(kind)).and_then(Option::as_ref).ok_or(Fault)?.bind(py))
 }
 
 /// Open an envelope; return its body and the granted plaintexts, or None.
@@ -285,11 +268,7 @@ pub fn open<'py>(
     for (number, text) in opened {
         granted.set_item(number, text)?;
     }
-    let fields = match body.parts.as_slice() {
-        [part] if body.signature.is_empty() => plain_fields(py, part.kind)?.clone(),
-        _ => fields_of(py, &body)?,
-    };
-    (fields, granted).into_pyobject(py).map(Some)
+    (fields_of(py, &body)?, granted).into_pyobject(py).map(Some)
 }
 
 type Opened<'py> = (Body, Vec<(usize, Bound<'py, PyBytes>)>);

@@ -300,19 +300,7 @@ class Cases:
 def read_by(unlocker: Unlocker, envelope: bytes) -> Read:
     admitted = Admitted(locate(envelope, Limits()), ADMISSION)
     message = read(unlocker.unlock(admitted), limits_of(unlocker))
-    return Read(without_places(message.body), message.granted)
-
-
-def without_places(body: frame.Body) -> frame.Body:
-    """Set the places of a single unsigned part to zero, as the native core does.
-
-    Nothing reads them once it is decrypted; from other places it would not decrypt.
-    """
-    _, parts, (start, end), _, _ = body
-    if len(parts) > 1 or start != end:
-        return body
-    ((kind, padded, _, _),) = parts
-    return frame.Body((), (frame.FramePart(kind, padded, 0, 0),), (0, 0), 0)
+    return Read(message.body, message.granted)
 
 
 def opened_by(work: Callable[[], Read]) -> Read | str:
