@@ -37,9 +37,8 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-# Half of the examples of each property; `make fuzz` tests the same properties with more.
 test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
-	$(if $(T),,XKEYMSG_EXAMPLES=0.5) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
 
 slow: $(READY) ## Run the slow tests: demonstrations, guides, browsers, short soaks, builds
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow

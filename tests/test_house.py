@@ -36,8 +36,6 @@ PROSE = sorted(
 TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.name != "inside.py"]
 """Tests that use public names alone; ruff's SLF001 sees attributes, and these tests the rest."""
 PRIVATE = re.compile(r"(?:\w+\.)*_[A-Za-z]\w*")
-PERHAPS = re.compile(r"(?:(?<![\w.])|[\"'][\w.]*\.)_[A-Za-z]")
-"""In the text of every file with such a name, so that others need not be parsed."""
 BY_NAME = {"getattr", "setattr", "delattr", "object"}
 """Functions that take the name of an attribute; the last is `mock.patch.object`."""
 
@@ -68,8 +66,6 @@ def test_the_longest_tests_are_there() -> None:
 
 def private_names(source: str) -> Iterator[str]:
     """Yield the private names that are imported, or given as a text to read or replace them."""
-    if not PERHAPS.search(source):
-        return
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.ImportFrom(names=names):
