@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Self
@@ -50,16 +51,23 @@ def strangers(count: int, first: int = 0) -> Iterator[bytes]:
 
 
 class Memory:
-    """Measures the growth of Python's memory in a `with` block."""
+    """Measures the growth of Python's memory in a `with` block.
+
+    The block keeps the interpreter's lock, so that other threads, such as pytest-xdist's, do not
+    allocate in the meantime.
+    """
 
     grown = most = 0
 
     def __enter__(self) -> Self:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
         gc.freeze()  # a complete collection then sees only what is made from now on
         tracemalloc.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
+        sys.setswitchinterval(self._interval)
         _, self.most = tracemalloc.get_traced_memory()
         gc.collect()
         gc.unfreeze()
