@@ -1,4 +1,4 @@
-"""How many examples a test generates: half as many with `make test`, many with `make fuzz`."""
+"""How many examples a test generates: many more with `make fuzz`."""
 
 from __future__ import annotations
 

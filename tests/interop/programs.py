@@ -20,6 +20,9 @@ from xkeymsg.keys import XKeyPair
 
 __all__ = ("NPM_FLAGS", "Foreign", "Ours", "Peer", "Receiver", "built_once", "done", "find_tool")
 
+_OUTSIDE: Final = dict(os.environ)
+"""The environment of the test run, before its authorities are hidden from our own programs: tool
+chains download modules."""
 NPM_FLAGS: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 
 
@@ -50,7 +53,7 @@ def done(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> 
         ended = subprocess.run(
             command,
             cwd=cwd,
-            env=os.environ | (env or {}),
+            env=_OUTSIDE | (env or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
