@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO := .venv/.demo
 # More workers than cores: tests mostly wait for servers and other programs.
-WORKERS = $(shell expr 4 + $$(getconf _NPROCESSORS_ONLN))
+WORKERS = $(shell expr 6 + $$(getconf _NPROCESSORS_ONLN))
 # Tests start hundreds of programs; without cached bytecode, each would compile every import.
 unexport PYTHONDONTWRITEBYTECODE
 
