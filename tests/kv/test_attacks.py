@@ -478,6 +478,19 @@ async def test_a_broker_that_announces_entries_and_delivers_none(
         assert await codes(bucket.keys(), bucket.history("k")) == ["delivery"] * 2
 
 
+async def test_a_watch_that_is_cancelled_at_its_start_leaves_no_task() -> None:
+    nats = MemoryNATS()
+    async with nats.connect(key=ALICE, trust=PEERS) as alice:
+        bucket, broker = writer(alice), nats.bucket(BUCKET)
+        await bucket.put("k", b"1")
+        broker.silent = True
+        before = asyncio.all_tasks()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), bucket.watch(updates_only=True):
+                pytest.fail("it has started")
+        assert asyncio.all_tasks() == before
+
+
 # --- honest brokers -------------------------------------------------------------------------------
 
 

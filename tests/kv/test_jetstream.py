@@ -371,6 +371,29 @@ async def test_a_watch_of_updates_misses_none_while_its_consumer_is_lost(
             assert entry.value == b"1"
 
 
+async def test_a_watch_of_updates_misses_none_after_its_start(jetstream_server: NATSServer) -> None:
+    async with both(jetstream_server) as (alice, bob):
+        bucket = writer(alice)
+        await bucket.init(history=5)
+        await bucket.put("k", b"0")
+        for number in range(20):
+            async with bob.kv(BUCKET).watch(updates_only=True) as watch:
+                await bucket.put("k", b"%d" % number)
+                [start, entry] = await taken(watch, 2)
+                assert start is None
+                assert entry is not None
+                assert entry.value == b"%d" % number
+
+
+async def test_a_watch_of_updates_that_cannot_start_says_so_when_it_is_read(
+    jetstream_server: NATSServer,
+) -> None:
+    async with both(jetstream_server) as (_, bob):
+        async with bob.kv("nowhere").watch(updates_only=True) as watch:
+            with pytest.raises(DeliveryError):
+                await anext(watch)
+
+
 async def test_reading_leaves_no_subscription(jetstream_server: NATSServer) -> None:
     async with both(jetstream_server) as (alice, bob):
         bucket, reader = writer(alice), bob.kv(BUCKET)

@@ -556,11 +556,15 @@ async def test_a_watch_yields_what_is_there_and_what_changes(scene: Scene) -> No
 async def test_a_watch_of_updates_begins_with_the_next_one(scene: Scene) -> None:
     await scene.writer.put("a", b"1")
     async with scene.reader.watch(updates_only=True) as changes, asyncio.timeout(DEADLINE):
-        first = asyncio.create_task(anext(changes))
-        while not first.done():
-            await scene.writer.put("b", b"2")
-            await asyncio.sleep(0.05)
-        assert (await first).name == "b"
+        await scene.writer.put("b", b"2")
+        await scene.writer.put("c", b"3")
+        assert [(await anext(changes)).name for _ in range(2)] == ["b", "c"]
+
+
+async def test_a_watch_of_no_bucket_is_an_error_at_once(scene: Scene) -> None:
+    with pytest.raises(xkeymsg.DeliveryError):
+        async with scene.bob.objects("nowhere").watch(updates_only=True):
+            pytest.fail("it has started")
 
 
 async def test_a_sealed_bucket_takes_nothing_more(scene: Scene) -> None:

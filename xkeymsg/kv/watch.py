@@ -48,10 +48,12 @@ class KVWatch(SafeRepr):
         self._background = Background()
         self._seen: dict[str, int] = {}
         self._started = False
+        self._following = asyncio.Event()
+        """Set once no further change is missed, or when following has failed."""
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> KVWatch:
-        """Start the watch.
+        """Start the watch; it yields each change from now on.
 
         Raises:
             ConfigurationError: If it was started before.
@@ -60,6 +62,12 @@ class KVWatch(SafeRepr):
             raise ConfigurationError("a watch can be started once")
         self._started = True
         self._background.spawn(self._run())
+        if not self._complete:  # otherwise a change before it follows is an entry that exists
+            try:
+                await self._following.wait()
+            except BaseException:
+                await self._background.close()
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,6 +98,7 @@ class KVWatch(SafeRepr):
             async with aclosing(await self._follow()) as entries:
                 present = self._complete
                 async for stored in entries:
+                    self._following.set()
                     if stored is None:
                         present = False
                         await self._queue.put(None)
@@ -101,6 +110,7 @@ class KVWatch(SafeRepr):
                         await self._queue.put(gap)
                     await self._queue.put(entry)
         except Exception as error:  # noqa: BLE001 - raised where the entries are taken
+            self._following.set()
             await self._queue.put(error)
 
     def _see(self, stored: StoredEntry) -> None:

@@ -96,6 +96,17 @@ class Feed:
             with suppress(TransportError):  # the server deletes it later by itself
                 await self._api.request(f"CONSUMER.DELETE.{self._stream}.{name}")
 
+    async def begin(self) -> None:
+        """Create the consumer: what is stored after this is not missed.
+
+        Raises:
+            DeliveryError: If the server refuses, or does not answer for 30 seconds.
+            ConnectionFailedError: If the connection is closed.
+        """
+        self._since = asyncio.get_running_loop().time()
+        while self._messages is None:
+            await self._begin()
+
     async def next(self) -> Arrival | None:
         """Return the next message; None if there is no more, unless the feed follows the stream.
 

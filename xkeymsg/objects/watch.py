@@ -33,7 +33,13 @@ class ObjectWatch:
         self._ignore_deletes = ignore_deletes
 
     async def __aenter__(self) -> Self:
-        """Return the watch itself."""
+        """Start the watch; it yields each change from now on.
+
+        Raises:
+            DeliveryError: If the server refuses, or does not answer.
+            ConnectionFailedError: If the connection is closed.
+        """
+        await self._feed.begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:
