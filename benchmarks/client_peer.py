@@ -10,7 +10,6 @@ receiver takes is then all that there is to measure.
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import json
 import socket
@@ -28,26 +27,13 @@ from nats.aio.msg import Msg
 
 import xkeymsg
 from benchmarks.harness import gc_off
+from benchmarks.peer_side import TIMEOUT, Countdown, answer, requests
 from xkeymsg import Admission, DurableOptions, Policy, Sealer, XKey, XKeyPair
 from xkeymsg.client.client import Client
 
 STOCK, CALLBACK, SEALED, ROUTE = "stock", "callback", "sealed", "route"
 _HOSPITAL = Path(__file__).parent.parent / "examples" / "hospital"
-_TIMEOUT = 60.0
 _IN_FLIGHT = 256
-
-
-async def _requests() -> AsyncIterator[list[str]]:
-    """Yield the words of each line of standard input."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield line.decode().split()
-
-
-def _answer(*words: object) -> None:
-    print(*words, flush=True)
 
 
 def _subject(how: str) -> str:
@@ -62,7 +48,7 @@ class _Feeder:
         self._sealer = Sealer(self.pair)
         self._head = b"NATS/1.0\r\nsender: %s\r\n\r\n" % str(self.pair.public).encode()
         address = urlsplit(url)
-        self._socket = socket.create_connection((address.hostname, address.port), timeout=_TIMEOUT)
+        self._socket = socket.create_connection((address.hostname, address.port), timeout=TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
         self._file.readline()
@@ -108,45 +94,16 @@ class _Feeder:
 async def feeder(url: str) -> None:
     """Answer `prepare HOW SIZE N KEY…` with nothing, and `send PAUSE` with when it began."""
     feed = _Feeder(url)
-    _answer("ready", feed.pair.public)
-    async for request, *words in _requests():
+    answer("ready", feed.pair.public)
+    async for request, *words in requests():
         if request == "prepare":
             how, size, n, *keys = words
             feed.prepare(how, int(size), int(n), [XKey.parse(key) for key in keys])
-            _answer()
+            answer()
         else:
             start = time.monotonic_ns()
             feed.send(int(words[0]))
-            _answer(start)
-
-
-class _Countdown:
-    """The messages of a batch that are still to come."""
-
-    def __init__(self) -> None:
-        self._left = self._cpu = 0
-        self._result: asyncio.Future[tuple[int, int]] | None = None
-
-    def start(self, n: int) -> None:
-        """Expect n messages."""
-        gc.collect()
-        gc.disable()
-        self._result = asyncio.get_running_loop().create_future()
-        self._left, self._cpu = n, time.process_time_ns()
-
-    def count(self) -> None:
-        """Take note of one message."""
-        self._left -= 1
-        if self._left == 0 and self._result is not None:
-            self._result.set_result((time.monotonic_ns(), time.process_time_ns() - self._cpu))
-
-    async def result(self) -> tuple[int, int]:
-        """Return when the last message came, and the processor time since the start."""
-        assert self._result is not None
-        try:
-            return await asyncio.wait_for(self._result, _TIMEOUT)
-        finally:
-            gc.enable()
+            answer(start)
 
 
 async def receiver(url: str) -> None:
@@ -157,7 +114,7 @@ async def receiver(url: str) -> None:
     so many messages and acknowledge them.
     """
     pair = XKeyPair.generate()
-    countdown = _Countdown()
+    countdown = Countdown()
     async with _connected(url, pair) as (stock, client):
 
         async def taken(message: Msg) -> None:
@@ -182,23 +139,23 @@ async def receiver(url: str) -> None:
                     countdown.count()
 
             tasks = [group.create_task(opened()), group.create_task(iterated())]
-            _answer("ready", pair.public)
+            answer("ready", pair.public)
             await _answer_receiver(stock, client, countdown)
             for task in tasks:
                 task.cancel()
 
 
-async def _answer_receiver(stock: StockClient, client: Client, countdown: _Countdown) -> None:
-    async for request, *words in _requests():
+async def _answer_receiver(stock: StockClient, client: Client, countdown: Countdown) -> None:
+    async for request, *words in requests():
         if request == "expect":
             countdown.start(int(words[0]))
-            _answer()
+            answer()
         elif request == "result":
-            _answer(*await countdown.result())
+            answer(*await countdown.result())
         else:
             how, n = words[0], int(words[1])
             pull = _pull_sealed(client, n) if how == SEALED else _pull_stock(stock, n)
-            _answer(*await pull)
+            answer(*await pull)
 
 
 async def _pull_stock(client: StockClient, n: int) -> tuple[int, int]:
@@ -209,7 +166,7 @@ async def _pull_stock(client: StockClient, n: int) -> tuple[int, int]:
     with gc_off():
         cpu, start, left = time.process_time_ns(), time.monotonic_ns(), n
         while left:
-            for message in await subscription.fetch(min(left, _IN_FLIGHT), timeout=_TIMEOUT):
+            for message in await subscription.fetch(min(left, _IN_FLIGHT), timeout=TIMEOUT):
                 await message.ack()
                 left -= 1
         await client.flush()
@@ -229,7 +186,7 @@ async def _pull_sealed(client: Client, n: int) -> tuple[int, int]:
     with gc_off():
         cpu, start = time.process_time_ns(), time.monotonic_ns()
         async with client.js.consume(f"PULL_{SEALED}", SEALED, handle, create=DurableOptions()):
-            await asyncio.wait_for(done.wait(), _TIMEOUT)
+            await asyncio.wait_for(done.wait(), TIMEOUT)
         return time.monotonic_ns() - start, time.process_time_ns() - cpu
 
 
@@ -307,12 +264,12 @@ class _Publisher:
             await context.publish_async(subject, data, headers=self._header.copy())
             for _ in range(n)
         ]
-        await asyncio.wait_for(asyncio.gather(*futures), _TIMEOUT)
+        await asyncio.wait_for(asyncio.gather(*futures), TIMEOUT)
 
     async def _store_sealed(self, subject: str, data: bytes, n: int) -> None:
         to = [self._receiver]
         futures = [await self._client.js.publish_async(subject, data, to=to) for _ in range(n)]
-        await asyncio.wait_for(asyncio.gather(*futures), _TIMEOUT)
+        await asyncio.wait_for(asyncio.gather(*futures), TIMEOUT)
 
     async def request(self, how: str, size: int, n: int) -> list[int]:
         """Ask n times, one after the other; return nanoseconds each."""
@@ -321,9 +278,9 @@ class _Publisher:
             start = time.monotonic_ns()
             if how == SEALED:
                 to = [self._service]
-                await self._client.request("service.sealed", data, to=to, timeout=_TIMEOUT)
+                await self._client.request("service.sealed", data, to=to, timeout=TIMEOUT)
             else:
-                await self._stock.request("service.stock", data, timeout=_TIMEOUT)
+                await self._stock.request("service.stock", data, timeout=TIMEOUT)
             took.append(time.monotonic_ns() - start)
         return took
 
@@ -336,19 +293,19 @@ async def publisher(url: str, *keys: str) -> None:
     pair = XKeyPair.generate()
     async with _connected(url, pair) as (stock, client):
         publish = _Publisher(stock, client, [XKey.parse(key) for key in keys])
-        _answer("ready", pair.public)
-        async for request, how, *words in _requests():
+        answer("ready", pair.public)
+        async for request, how, *words in requests():
             if request == "publish":
                 size, n, *to = words
                 readers = [XKey.parse(key) for key in to]
-                _answer(*await publish.publish(how, int(size), int(n), readers))
+                answer(*await publish.publish(how, int(size), int(n), readers))
             elif request == "documents":
-                _answer(*await publish.documents(how, int(words[0])))
+                answer(*await publish.documents(how, int(words[0])))
             elif request == "store":
                 subject, size, n = words
-                _answer(*await publish.store(how, subject, int(size), int(n)))
+                answer(*await publish.store(how, subject, int(size), int(n)))
             else:
-                _answer(*await publish.request(how, int(words[0]), int(words[1])))
+                answer(*await publish.request(how, int(words[0]), int(words[1])))
 
 
 async def service(url: str) -> None:
@@ -366,9 +323,9 @@ async def service(url: str) -> None:
         await stock.flush()
         async with client.serve("service.sealed", echo, answer_anyone=True):
             await client.flush()
-            _answer("ready", pair.public)
-            async for _ in _requests():
-                _answer()
+            answer("ready", pair.public)
+            async for _ in requests():
+                answer()
 
 
 class _Everybody:

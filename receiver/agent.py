@@ -50,7 +50,7 @@ async def receive(
             arrived.
     """
     received = opened = 0
-    reader = _Reader(pair, subject)
+    reader = _MessageReader(pair, subject)
     async with open_link(options, _unless_repeated()) as link:
         subscription = await link.subscribe(subject, queue=queue)
         await link.confirm()
@@ -74,7 +74,7 @@ def _report(message: Raw, error: XKeyMsgError) -> None:
     say("receiver", f"could not open a message on {quote(message.subject)}: {describe(error)}")
 
 
-class _Reader:
+class _MessageReader:
     """Opens both formats for one key, from any sender; the first four bytes tell the format."""
 
     def __init__(self, pair: XKeyPair, subject: str) -> None:

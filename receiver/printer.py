@@ -24,7 +24,7 @@ class Printer(Protocol):
         """Print one message."""
 
 
-class _Text:
+class _TextPrinter:
     """The tutorial's lines; the receiver's key goes to stdout, so that it can be copied."""
 
     def start(self, public: XKey) -> None:
@@ -60,4 +60,4 @@ class _Raw:
         click.echo(data, nl=False)
 
 
-OUTPUTS: dict[str, type[Printer]] = {"text": _Text, "json": _JSON, "raw": _Raw}
+OUTPUTS: dict[str, type[Printer]] = {"text": _TextPrinter, "json": _JSON, "raw": _Raw}

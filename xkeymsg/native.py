@@ -1,4 +1,4 @@
-"""The native core, if it is installed: three functions of the heart in Rust (docs/native.md).
+"""The native core, if it is installed: three functions of the core in Rust (docs/native.md).
 
 Sealing with a prepared route, wraps included, and opening from the wrap to the plaintexts. What it
 does not open, Python opens, or refuses: every error is made in one place. It is used only if it

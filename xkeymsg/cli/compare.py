@@ -48,7 +48,7 @@ class _Field(NamedTuple):
         return cut(shown_shape(self.path), _MOST_SHOWN)
 
 
-class _Places:
+class _PlaceFindings:
     """Findings of one kind about several places: one line names the first and counts the rest."""
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class Comparison:
 
         It is an error if the items are maps, and others may read the same fields of another item.
         """
-        places, kinds = _Places(), dict[PatternOf, dict[str, str]]()
+        places, kinds = _PlaceFindings(), dict[PatternOf, dict[str, str]]()
         for field in self._fields:
             each = self._pattern(field)
             found = each and covered(each.segments, field.path, field.document)
@@ -211,7 +211,7 @@ class Comparison:
 
     def _elsewhere(self) -> Iterator[Finding]:
         """Find names that a pattern restricts, but that others may read at another place."""
-        places = _Places()
+        places = _PlaceFindings()
         keepers = [
             each for each in self._patterns if each.name_at is not None and not each.is_position
         ]
@@ -265,7 +265,7 @@ class Comparison:
 
     def _taken(self) -> Iterator[Finding]:
         """Find fields that a pattern covers, but that an earlier one gives to others."""
-        places = _Places()
+        places = _PlaceFindings()
         for field in self._fields:
             number = self._number(field)
             for later in range(number + 1, len(self._patterns)):

@@ -58,7 +58,7 @@ _PRIVATE: Final = "access-control-request-private-network"
 """Asked by browsers before a page of the internet may reach this machine."""
 
 
-class _Question(NamedTuple):
+class _DecodeRequest(NamedTuple):
     envelope: bytes
     subject: str | None
 
@@ -158,7 +158,7 @@ class Decoder:
         except TimeoutError:
             raise _BadRequestError(408, "the body did not arrive in time") from None
 
-    def _decode(self, parse: Callable[[bytes], _Question], body: bytes) -> Response:
+    def _decode(self, parse: Callable[[bytes], _DecodeRequest], body: bytes) -> Response:
         question = parse(body)
         seen: Mapping[str, Any] | None = None
         try:
@@ -213,7 +213,7 @@ class Decoder:
                 say("xkeymsg", f"the previous peers stay in use: {error}")
 
 
-def _parser(request: Request) -> Callable[[bytes], _Question]:
+def _parser(request: Request) -> Callable[[bytes], _DecodeRequest]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _parse_json
@@ -221,11 +221,11 @@ def _parser(request: Request) -> Callable[[bytes], _Question]:
         subjects = request.query_params.getlist("subject")
         if len(subjects) > 1 or request.query_params.keys() - {"subject"}:
             raise _BadRequestError(400, "expected at most one parameter: subject")
-        return lambda body: _Question(body, subjects[0] if subjects else None)
+        return lambda body: _DecodeRequest(body, subjects[0] if subjects else None)
     raise _BadRequestError(415, "expected application/octet-stream or application/json")
 
 
-def _parse_json(body: bytes) -> _Question:
+def _parse_json(body: bytes) -> _DecodeRequest:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -240,7 +240,7 @@ def _parse_json(body: bytes) -> _Question:
     if subject is not None and len(subject) > _MOST_SUBJECT:
         raise _BadRequestError(400, "the subject is too long")
     try:
-        return _Question(base64.b64decode(data, validate=True), subject)
+        return _DecodeRequest(base64.b64decode(data, validate=True), subject)
     except ValueError:
         raise _BadRequestError(400, "data: expected base64") from None
 

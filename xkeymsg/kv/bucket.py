@@ -229,8 +229,8 @@ class KVBucket(KVReader):
             entry_ttl: Whether the broker deletes single entries when they expire.
             purge: Whether to permit `purge`. Then anyone who may write one key can delete
                 all others.
-            max_bytes: The greatest size; by default unlimited.
-            max_value: The greatest size of one entry; by default the server's limit.
+            max_bytes: The greatest size in bytes; by default unlimited.
+            max_value: The greatest size of one entry in bytes; by default the server's limit.
             storage: `file` or `memory`.
             replicas: The number of servers of a cluster that hold it.
 

@@ -30,6 +30,7 @@ class KVStatus:
     values: int
     """The number of stored entries, of all revisions."""
     bytes: int
+    """The size of the bucket."""
     history: int
     """The greatest number of revisions of one key."""
     ttl: float | None

@@ -66,7 +66,7 @@ class Bucket:
         Args:
             storage: Where the server keeps it.
             ttl: The seconds after which objects are deleted; by default never.
-            max_bytes: The greatest size of the bucket; by default unlimited.
+            max_bytes: The greatest size of the bucket in bytes; by default unlimited.
             replicas: The number of servers of a cluster that hold it.
 
         Raises:

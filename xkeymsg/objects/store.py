@@ -361,7 +361,7 @@ class ObjectStore(Bucket, SafeRepr):
             name: The name of the object.
             into: A file that is open for writing bytes. If an error occurs, it has a beginning of
                 the data, which is authentic.
-            max_bytes: The greatest size to return; without effect if there is a file.
+            max_bytes: The greatest size to return, in bytes; without effect if there is a file.
 
         Raises:
             LimitExceededError: If the object is larger than `max_bytes`.

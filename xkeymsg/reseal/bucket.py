@@ -132,7 +132,7 @@ async def reseal_bucket(
     with opened(Path(ledger), job) as file:
         file.ledger.restart(state.last, now_ns() // 1_000_000)
         file.save()
-        run = _Run(api, core, copier, file, on_refused, memory)
+        run = _BucketRun(api, core, copier, file, on_refused, memory)
         try:
             await run.replace_all()
         finally:
@@ -141,7 +141,7 @@ async def reseal_bucket(
         return file.ledger.report
 
 
-class _Run:
+class _BucketRun:
     """One call of `reseal_bucket`."""
 
     def __init__(

@@ -62,7 +62,7 @@ class Counted(NamedTuple):
     reason: str
 
 
-class _Pending(NamedTuple):
+class _PendingCopy(NamedTuple):
     """A message of the source, and the acknowledgement of its copy."""
 
     sequence: int
@@ -263,7 +263,7 @@ class _Run:
                 ledger.stored_ms = max(1, now_ns() // 10**6 - int(since * 1000))
                 self._file.save()
             begin = Begin(since_ms=ledger.stored_ms)
-        batch: list[_Pending] = []
+        batch: list[_PendingCopy] = []
         async for stored in self._messages(begin):
             if stored.sequence > self._source.last:
                 break
@@ -277,9 +277,9 @@ class _Run:
         subject = self._ledger.job.subject
         return stored_messages(self._api, self._source.name, begin, subject=subject)
 
-    async def _start(self, stored: StreamMessage) -> _Pending:
+    async def _start(self, stored: StreamMessage) -> _PendingCopy:
         """Open a message, and send its copy."""
-        place = _Pending(stored.sequence, stored.stored_ms)
+        place = _PendingCopy(stored.sequence, stored.stored_ms)
         if stored.header("Nats-TTL") is not None:
             return place._replace(ack=Counted("skipped", "ttl"))
         try:
@@ -300,7 +300,7 @@ class _Run:
                 self._on_refused(stored.sequence, error)
             return place._replace(ack=verdict)
 
-    async def _finish(self, batch: list[_Pending]) -> None:
+    async def _finish(self, batch: list[_PendingCopy]) -> None:
         """Wait for the copies of a batch, and record all of it: a part would be counted again."""
         if not batch:
             return
@@ -318,7 +318,7 @@ class _Run:
         ledger.target_position = last
         self._file.save()
 
-    async def _result(self, each: _Pending) -> tuple[Counted | None, int]:
+    async def _result(self, each: _PendingCopy) -> tuple[Counted | None, int]:
         """Return how to count a message, and the sequence of its copy."""
         if not isinstance(each.ack, asyncio.Future):
             return each.ack, 0

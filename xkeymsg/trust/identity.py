@@ -21,7 +21,7 @@ __all__ = ("CertifiedKey", "Identity", "by_age")
 
 
 class CertifiedKey(NamedTuple):
-    """An xkey that a user has certified."""
+    """An xkey that a user has certified; times in seconds since 1970."""
 
     key: XKey
     not_before: int
@@ -47,6 +47,7 @@ class Identity(NamedTuple):
     rights: frozenset[Rights]
     """A subject is permitted if all of these permit it."""
     valid_until: int
+    """The last second of its chain, since 1970."""
     seen: tuple[Seen, ...]
     """Record these in the marks before using the identity."""
     keys: tuple[CertifiedKey, ...] = ()

@@ -51,7 +51,7 @@ class Known(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The recipients that a name stands for, while `since <= now < until`."""
+    """The recipients that a name stands for, while `since <= now < until`, in seconds."""
 
     recipients: tuple[Recipient, ...]
     since: int

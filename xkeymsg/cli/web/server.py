@@ -69,7 +69,7 @@ class _Connection(H11Protocol):
             self.transport.abort()
 
 
-class _Server(uvicorn.Server):
+class _WebServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the program."""
@@ -133,7 +133,7 @@ async def served(
         ssl_keyfile=certificate and certificate[1],
     )
     config.load()
-    server = _Server(config)
+    server = _WebServer(config)
     copy = listener.dup()  # the server closes it
     task = asyncio.create_task(server.serve([copy]))
     try:

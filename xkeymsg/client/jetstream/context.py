@@ -87,7 +87,7 @@ class JetStream:
             storage: Where the server keeps it.
             discard: What gives way when the stream is full: the oldest messages, or new ones.
             max_age: The seconds after which a message is deleted; by default never.
-            max_bytes: The greatest size; by default unlimited.
+            max_bytes: The greatest size in bytes; by default unlimited.
             max_messages: The greatest number of messages; by default unlimited.
             duplicate_window: For how many seconds the server recognizes a message that is sent
                 again; by default 120, or `max_age` if that is less.

@@ -56,6 +56,7 @@ class FailurePolicy:
     backoff: float = 1.0
     """Seconds before the second attempt; doubled for each further attempt."""
     backoff_most: float = 60.0
+    """The longest such pause, in seconds."""
     patience: float = 30.0
     """Seconds to wait for a key that may yet arrive, since its message was first seen."""
     key_delay: float = 0.8

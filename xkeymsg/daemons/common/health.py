@@ -62,7 +62,7 @@ class Health:
         return "".join(f"{'ok' if holds else 'NO'} {name}\n" for name, holds in states.items())
 
 
-class _Server:
+class _HealthServer:
     def __init__(self, health: Health, exposition: Callable[[], bytes]) -> None:
         self._health = health
         self._exposition = exposition
@@ -125,7 +125,7 @@ def serving(
     if listen is None:
         yield None
         return
-    server = _Server(health, exposition)
+    server = _HealthServer(health, exposition)
     started, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     with listening(listen) as (listener, where):

@@ -98,7 +98,7 @@ class _XKey(click.ParamType[XKey]):
 XKEY = _XKey()
 
 
-class _Sender(click.ParamType[XKey | None]):
+class _SenderType(click.ParamType[XKey | None]):
     """A public key `X…`, or the word `anyone`, which becomes None."""
 
     name = "X…"
@@ -125,7 +125,7 @@ class _Subject(click.ParamType[str]):
 
 
 DURATION = _Duration()
-SENDER = _Sender()
+SENDER = _SenderType()
 SIZE = _Size()
 SUBJECT = _Subject(is_written_subject)
 SUBJECT_PATTERN = _Subject(is_written_pattern)

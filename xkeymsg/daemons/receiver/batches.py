@@ -22,7 +22,7 @@ _ALONE: Final = 2
 """Records in a row for which the sink must be unavailable until the rest are not offered."""
 
 
-class _Waiting(NamedTuple):
+class _WaitingRecord(NamedTuple):
     record: Record
     taken: asyncio.Future[None]
 
@@ -53,7 +53,7 @@ class Outlet:
         self._bound = bound
         self._on_gone = on_gone
         self._since: list[float] = []
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingRecord] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._rest_until = 0.0
@@ -66,7 +66,7 @@ class Outlet:
             DeliveryError: If the sink did not accept it.
         """
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(record, taken))
+        self._waiting.append(_WaitingRecord(record, taken))
         self._bytes += len(record.line)
         self._arrived.set()
         await taken
@@ -118,8 +118,8 @@ class Outlet:
         except TimeoutError:
             pass
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _take(self) -> list[_WaitingRecord]:
+        batch: list[_WaitingRecord] = []
         size = 0
         while self._waiting and len(batch) < self._batch:
             length = len(self._waiting[0].record.line)
@@ -132,7 +132,7 @@ class Outlet:
                 size += length
         return batch
 
-    async def _offer(self, batch: Sequence[_Waiting]) -> None:
+    async def _offer(self, batch: Sequence[_WaitingRecord]) -> None:
         error = await self._attempt(batch)
         resting = isinstance(error, UnavailableError) and error.retry_after > 0
         if len(batch) == 1 or error is None or resting or isinstance(error, SinkGoneError):
@@ -151,7 +151,7 @@ class Outlet:
         """Return for how many seconds the sink recognizes a message; inf if it always does."""
         return await self._sink.duplicate_window() if isinstance(self._sink, NATS) else math.inf
 
-    async def _attempt(self, batch: Sequence[_Waiting]) -> DeliveryError | None:
+    async def _attempt(self, batch: Sequence[_WaitingRecord]) -> DeliveryError | None:
         begun = asyncio.get_running_loop().time()
         self._since.append(begun)
         try:

@@ -332,7 +332,7 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         yield ("sinks", name), "no route uses this sink"
 
 
-class _KeyTable(Section):
+class _ReceiverKeyTable(Section):
     key: KeySection
 
 
@@ -344,7 +344,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig
     """
     given = os.environ if environ is None else environ
     config = load_config(ReceiverConfig, path, prefix=PREFIX, environ=given)
-    again = partial(load_config, _KeyTable, path, prefix=PREFIX, environ=given, part=True)
+    again = partial(load_config, _ReceiverKeyTable, path, prefix=PREFIX, environ=given, part=True)
     config.key.reread_with(lambda: again().key)
     if config.trust.folder is not None:
         check_trust(config.trust, config.nats.creds, path)

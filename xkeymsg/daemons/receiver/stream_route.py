@@ -50,7 +50,7 @@ async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
             raise DeliveryError(f"quarantine stream {name}: {error}{hint}") from None
 
 
-class _Scope:
+class _StreamScope:
     """Opens the messages of a durable, and reports refusals."""
 
     def __init__(self, opening: RouteScope, report: ReceiverReporter) -> None:
@@ -144,9 +144,9 @@ class StreamRoute:
             on_event=self.note,
         )
 
-    def _begin_scope(self) -> _Scope:
+    def _begin_scope(self) -> _StreamScope:
         self._opening = self._new_opening()
-        return _Scope(self._opening, self._report)
+        return _StreamScope(self._opening, self._report)
 
     def rekey(self, keys: Keyring) -> None:
         """Use other keys of the same recipient."""

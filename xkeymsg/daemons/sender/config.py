@@ -314,7 +314,7 @@ def _pattern_of(route: Mapping[str, Any]) -> str | None:
         return None
 
 
-class _KeyTable(Section):
+class _SenderKeyTable(Section):
     key: SenderKeySection
 
 
@@ -326,6 +326,6 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> SenderConfig:
     """
     given = os.environ if environ is None else environ
     config = load_config(SenderConfig, path, prefix=PREFIX, environ=given)
-    again = partial(load_config, _KeyTable, path, prefix=PREFIX, environ=given, part=True)
+    again = partial(load_config, _SenderKeyTable, path, prefix=PREFIX, environ=given, part=True)
     config.key.reread_with(lambda: again().key)
     return config

@@ -62,7 +62,7 @@ def run(config: SenderConfig) -> int:
     remote = (_SOURCE,) if config.source is not None else ()
     more = (*rotation_conditions(config.key), "key", "self-test", "subscribed", "served", "sending")
     health = Health("connected", *remote, *conditions(config.trust), *more)
-    sender = _Sender(config, log, metrics, health)
+    sender = _SenderDaemon(config, log, metrics, health)
     return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
 
@@ -104,7 +104,7 @@ def _author(identity: DaemonIdentity) -> Author:
     return Author(identity.keyring.active, signer, user)
 
 
-class _Sender:
+class _SenderDaemon:
     def __init__(self, config: SenderConfig, log: Log, metrics: Metrics, health: Health) -> None:
         self._config = config
         self._log = log

@@ -52,7 +52,7 @@ def _check(sealed: Sealed) -> None:
         raise TypeError(f"an output takes Sealed, not {type(sealed).__name__}")
 
 
-class _Waiting(NamedTuple):
+class _WaitingMessage(NamedTuple):
     sealed: Sealed
     taken: asyncio.Future[None]
 
@@ -67,7 +67,7 @@ class CoreOutput:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingMessage] = deque()
         self._arrived = asyncio.Event()
         self._task = asyncio.create_task(self._work())
 
@@ -78,7 +78,7 @@ class CoreOutput:
         if size > limit > 0:
             raise PayloadTooLargeError(size, limit)
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(sealed, taken))
+        self._waiting.append(_WaitingMessage(sealed, taken))
         self._arrived.set()
         await taken
 
@@ -104,7 +104,7 @@ class CoreOutput:
                     each.taken.cancel()
                 raise
 
-    async def _offer(self, batch: Sequence[_Waiting]) -> None:
+    async def _offer(self, batch: Sequence[_WaitingMessage]) -> None:
         error = await self._attempt(batch)
         if error is not None and len(batch) > 1:
             for each in batch:
@@ -112,7 +112,7 @@ class CoreOutput:
             return
         settle([each.taken for each in batch], error)
 
-    async def _attempt(self, batch: Sequence[_Waiting]) -> XKeyMsgError | None:
+    async def _attempt(self, batch: Sequence[_WaitingMessage]) -> XKeyMsgError | None:
         try:
             for sealed, taken in batch:
                 if not taken.done():  # the caller may have been cancelled

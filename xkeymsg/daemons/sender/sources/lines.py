@@ -27,7 +27,7 @@ __all__ = ("LinesSource",)
 _STDIN: Final = 0
 
 
-class _Pending:
+class _PendingLine:
     """A line in flight."""
 
     __slots__ = ("is_done", "line")
@@ -70,7 +70,7 @@ class LinesSource:
         self._on_progress = on_progress
         self._room = asyncio.Semaphore(route.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[_PendingLine] = deque()
         self._file: Path | None = None
         self._descriptor = _STDIN
         self._reader: LineReader | None = None
@@ -149,7 +149,7 @@ class LinesSource:
             self._report.log.info("stopped within", file=self._file, lines=self._lines_done)
 
     async def _take(self, line: Line) -> None:
-        pending = _Pending(line)
+        pending = _PendingLine(line)
         self._pending.append(pending)
         if self._error is not None:  # already read, and stdin cannot be read again
             self._give_up(self._error, pending)
@@ -176,7 +176,7 @@ class LinesSource:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, pending: _Pending, sealed: Sealed, name: str | None) -> None:
+    async def _send(self, pending: _PendingLine, sealed: Sealed, name: str | None) -> None:
         where = self._where(pending.line)
         try:
             await self._pipeline.send(sealed, name, **where)
@@ -195,7 +195,7 @@ class LinesSource:
     def _where(self, line: Line) -> dict[str, object]:
         return {"file": self._file or "-", "line": line.number}
 
-    def _give_up(self, error: XKeyMsgError, pending: _Pending) -> None:
+    def _give_up(self, error: XKeyMsgError, pending: _PendingLine) -> None:
         """End the route: this line is not sent, and the next run must begin with it."""
         self._room.release()
         self._given_up += 1
@@ -205,7 +205,7 @@ class LinesSource:
         if self._reader is not None:
             self._reader.stop()
 
-    def _done(self, pending: _Pending) -> None:
+    def _done(self, pending: _PendingLine) -> None:
         """Mark a line as settled, and advance the position up to which all are."""
         self._room.release()
         pending.is_done = True

@@ -56,7 +56,7 @@ class _Inbound(NamedTuple):
         return {"sequence": self.where.sequence, "subject": self.raw.subject_text}
 
 
-class _Scope:
+class _PlaintextScope:
     """A scope without replay marks, for a consumer of plaintext messages.
 
     Plaintext has neither sender nor session, so a replay cannot be detected.
@@ -141,7 +141,7 @@ class StreamSource:
             await self._check_stream(api, route.stream)
         self.ack_wait = durable.ack_wait
         self._most = durable.max_ack_pending if durable.max_ack_pending > 0 else _COUNTED
-        scope = _Scope()
+        scope = _PlaintextScope()
         self._consumer = Consumer(
             api,
             route.stream,
