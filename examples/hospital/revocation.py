@@ -143,7 +143,7 @@ class Revocation:
         print(
             f"\n  {times.excluded:.2f} s after the operator's command, nothing more is sealed to"
             f" {REVOKED}; {times.refused:.2f} s after it,"
-            f"\n  the last of the others refuses what it seals."
+            f"\n  every other receiver refuses its messages."
         )
         check, every = self._problems.check, len(self._everyone)
         check(sealed == read == [every, every - 1], f"notices: {sealed} sealed, {read} read")

@@ -108,7 +108,7 @@ def short(value: object) -> str:
 def show_outsider(outsider: Outsider, problems: Problems) -> None:
     """Show what a subscriber without a recipient key sees."""
     sealed = outsider.messages[-1]
-    print("\nWhat an outsider sees, who reads the whole stream but holds no recipient key:\n")
+    print("\nWhat an outsider sees, reading the whole stream without a recipient key:\n")
     done = subprocess.run(
         [sys.executable, "-m", "xkeymsg.cli", "inspect"],
         input=sealed, capture_output=True, check=True,

@@ -164,7 +164,7 @@ def each_failure_has_its_own_error(place: Place) -> None:
         (place.store, "nobody", "unable to find certificate in store$"),
         (place.store, "no key", "its private key is not there"),
         (place.store.replace("token=tls", "token=tls;object=other"), "another key",
-         "the private key with the id of the certificate is another one"),
+         "the private key with the id of the certificate does not match it"),
         (place.store.replace("token=tls", "token=tls;object=wide"), "wide",
          "its private key is not there"),
     ]  # fmt: skip

@@ -45,7 +45,7 @@ class Reader:
 
     @property
     def users(self) -> list[bytes]:
-        """Return the U to try for each key, in order (spec, Finding the own wrap)."""
+        """Return the U to try for each key, in order (spec, Finding the wrap of the reader)."""
         if self.user is None:
             return [NO_USER]
         return [self.user, NO_USER] if self.zero_user else [self.user]

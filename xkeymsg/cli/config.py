@@ -44,7 +44,7 @@ _PEERS: Final = """\
 
 @click.group(short_help="Write and describe the configuration of a daemon.")
 def config() -> None:
-    """Write the configuration of a daemon, and describe it; --check of the daemon checks it."""
+    """Write the configuration of a daemon, and describe it; the daemon's --check checks it."""
 
 
 @config.command(short_help="Write a configuration, with a key and a peers file.")

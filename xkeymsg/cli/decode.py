@@ -78,8 +78,8 @@ def _origins(
     metavar="ORIGIN",
     multiple=True,
     callback=_origins,
-    help="An origin whose web pages may ask, such as http://localhost:31311; repeatable. Without "
-    "it, no page may.",
+    help="An origin whose web pages may send requests, such as http://localhost:31311; repeatable. "
+    "Without it, no page may.",
 )
 def decode(
     *,
@@ -96,7 +96,7 @@ def decode(
     \b
     xkeymsg decode --listen 127.0.0.1:8481 --seed bob.seed --peers peers.toml
 
-    It prints its address and a token, which each request must have. It does not check for replays:
+    It prints its address and a token, which each request must carry. It does not check for replays:
     the same message opens every time. For one message in a file or a pipe, use
     `xkeymsg open`.
     """  # noqa: D301 - click reads the character

@@ -59,7 +59,7 @@ __all__ = ("explain",)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @PEERS
-@key_flags(" Without one, what an outsider can tell.")
+@key_flags(" Without one, what an outsider can see.")
 @connection_flags
 def explain(
     *,
@@ -80,7 +80,7 @@ def explain(
     xkeymsg explain --seed ward.seed --peers peers.toml report.sealed
     xkeymsg explain -K file:keys --folder HOSPITAL --anchor O… --creds ward.creds lost.sealed
 
-    Without a key it prints what anyone can tell. No content is printed. Exit 1 if a
+    Without a key it prints what anyone can see. No content is printed. Exit 1 if a
     receiver with these keys, and this trust, would refuse the message.
     """  # noqa: D301 - click reads the character
     sealed = message.read()

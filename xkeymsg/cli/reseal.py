@@ -112,7 +112,7 @@ def reseal(
     originals stay. An envelope does not name its recipients, so --to and --add name all of them;
     your own key is always one.
 
-    Run it again with the same ledger to continue after an interruption, or with what is new.
+    Run it again with the same ledger to continue after an interruption, or to copy new messages.
 
     Exit 3 if a message was refused.
     """  # noqa: D301 - click reads the character

@@ -62,7 +62,7 @@ def key() -> None:
     systemd:NAME            a credential of LoadCredential= or LoadCredentialEncrypted=
     command:PROGRAM ARG...  what a program prints, such as a password manager
     descriptor:N            an open file descriptor
-    environment:NAME        a variable of the environment
+    environment:NAME        an environment variable
     protected:…             a seed file with a passphrase; see key passphrase
     pkcs11:…                a key on a token, as a PKCS#11 URI (RFC 7512)
     """  # noqa: D301 - click reads the character

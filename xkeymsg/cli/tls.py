@@ -61,7 +61,7 @@ def _exec(
     number: int,
     program: tuple[str, ...],
 ) -> NoReturn:
-    """Replace this process by PROGRAM, which reads the key as /proc/self/fd/N.
+    """Replace this process with PROGRAM, which reads the key as /proc/self/fd/N.
 
     \b
     xkeymsg tls exec --cert-store systemd:tls --fd 9 -- nats-server -c server.conf

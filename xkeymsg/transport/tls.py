@@ -72,7 +72,7 @@ def _load(context: ssl.SSLContext, identity: bytes) -> None:
     finally:
         os.close(memory)
     if problem == "KEY_VALUES_MISMATCH":
-        raise KeyStoreError("the private key with the id of the certificate is another one")
+        raise KeyStoreError("the private key with the id of the certificate does not match it")
     if problem:
         raise KeyStoreError(
             f"OpenSSL's pkcs11-provider cannot use the private key: {problem}; for details, set"

@@ -111,10 +111,10 @@ class ConsoleConfig(Section):
     name: Name = "console"
     """The name in the server's list of connections."""
     listen: Annotated[Text, AfterValidator(_listen)] = "127.0.0.1:8480"
-    """Where browsers connect: a port of loopback, or `unix:/PATH`; elsewhere requires `[tls]`,
+    """Where browsers connect: a loopback port, or `unix:/PATH`; elsewhere requires `[tls]`,
     `[login]` and `hosts`."""
     hosts: tuple[Annotated[Text, AfterValidator(_host)], ...] = ()
-    """Names of this server in URLs, with the port unless it is 443; loopback knows its own."""
+    """Names of this server in URLs, with the port unless it is 443; not needed on loopback."""
     log: Literal["text", "json"] = "text"
     """The format of log lines, on stderr."""
     websocket: Annotated[Text, AfterValidator(_websocket)] | None = None

@@ -34,7 +34,7 @@ EXPLANATIONS: Final = (
     ),
     Explanation(
         "bad_key",
-        "A public key in the message makes encryption void.",
+        "A public key in the message is unsafe: of small order, or not canonical.",
         "Nothing: an attack, or a broken program. It did no harm.",
     ),
     Explanation(
@@ -57,8 +57,8 @@ EXPLANATIONS: Final = (
     Explanation(
         "sender_not_admitted",
         "The sender's key may not send on this subject, or not yet.",
-        "If it should: xkeymsg peers add, after comparing fingerprints; messages of a stream "
-        "have waited for it, or need xkeymsg quarantine replay.",
+        "If it should: xkeymsg peers add, after comparing fingerprints. Messages of a stream are "
+        "retried for a while; after that, run xkeymsg quarantine replay.",
     ),
     Explanation(
         "sender_revoked",
@@ -68,7 +68,7 @@ EXPLANATIONS: Final = (
     ),
     Explanation(
         "subject_mismatch",
-        "Sealed for another subject than those accepted, or moved on the way.",
+        "Sealed for a subject that is not accepted, or moved on the way.",
         "If a route's subjects is wrong, correct it and replay. Otherwise the broker, or "
         "someone with access to it, moves messages.",
     ),

@@ -55,7 +55,7 @@ class _Durable(click.ParamType[tuple[str, str]]):
         return match[1], match[2]
 
 
-@click.command(short_help="Check key, peers, connection and rights.")
+@click.command(short_help="Check key, peers, connection, permissions.")
 @key_flags()
 @click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your peers file.")
 @click.option(

@@ -30,7 +30,7 @@ _ANCHOR: Final = click.option(
     metavar="O…",
     help="The operator's identity that readers trust; default: that of FOLDER. Repeatable.",
 )
-_AT: Final = click.option("--at", type=TIME, help="The time to judge at; default: now.")
+_AT: Final = click.option("--at", type=TIME, help="Show validity at this time; default: now.")
 _SECTION = list[tuple[str, str]]
 
 

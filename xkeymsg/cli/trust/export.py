@@ -30,7 +30,7 @@ __all__ = ("export",)
 )
 @click.option("--system-account", metavar="NAME", help="Default: that of the operator JWT.")
 def export(*, folder: Path, resolver: str, directory: str, system_account: str | None) -> None:
-    """Print operator and accounts as a part of nats-server's configuration; it has no secret.
+    """Print operator and accounts as a part of nats-server's configuration, without secrets.
 
     \b
     xkeymsg trust export HOSPITAL > operator.conf

@@ -75,11 +75,11 @@ class KeySection(Section):
     interval: Annotated[Duration, Field(le=21 * _DAY)] = 14.0 * _DAY
     """With `rotation = "self"`: how long a key is current, such as "14d"."""
     lead: Duration = 600.0
-    """With `rotation = "self"`: how long before that a new key is published, so that senders and
-    replicas have it in time."""
+    """With `rotation = "self"`: how long a new key is published before it becomes current, so that
+    senders and replicas have it in time."""
     retain: Duration = 90.0 * _DAY
-    """With `rotation = "self"`: how long a retired key is kept at least; not shorter than the
-    `max_age` of the streams that are read, and at most 24 times `interval`."""
+    """With `rotation = "self"`: the minimum time to keep a retired key; at least the `max_age` of
+    the streams that are read, and at most 24 times `interval`."""
     _opened: OpenedKeys = PrivateAttr(default_factory=OpenedKeys)
 
     @classmethod

@@ -68,7 +68,7 @@ class SourcesSection(Section):
     anchor: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
     """With `folder`: the operator's identity `O…`; during a change of it, an array of both."""
     account: Text | None = None
-    """With `folder`: the own account `A…`; default: that of `creds` in `[nats]`, or else the only
+    """With `folder`: your own account `A…`; default: that of `creds` in `[nats]`, or else the only
     one."""
     accounts: dict[Text, Text] = Field(default_factory=dict)
     """With `folder`: other accounts `A…` by alias; `insurer/claims` is a user of `insurer`."""
@@ -251,7 +251,7 @@ class ObserveSection(Section):
     """The lowest level that is logged."""
     telemetry: Telemetry = "sealed"
     """With a tracer provider of OpenTelemetry: `sealed` also seals trace contexts, `clear` also
-    publishes them unencrypted, `off` makes no spans."""
+    publishes them unencrypted, `off` creates no spans."""
     micro: Flag = True
     """Answer `$SRV.PING`, `INFO` and `STATS`, for `nats micro ls`."""
 
