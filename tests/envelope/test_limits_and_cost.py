@@ -67,12 +67,12 @@ class Memory:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        sys.setswitchinterval(self._interval)
         _, self.most = tracemalloc.get_traced_memory()
         gc.collect()
         gc.unfreeze()
         self.grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
+        sys.setswitchinterval(self._interval)
 
 
 def test_an_envelope_beyond_the_limit_is_refused_before_it_is_looked_at() -> None:

@@ -131,6 +131,18 @@ async def test_a_consumer_that_is_none_is_an_error(stage: Stage, answer: dict[st
         await find_durable(Liar(stage.link), "S", "d", None)
 
 
+@pytest.mark.parametrize(
+    ("position", "expected"), [({"consumer_seq": 7, "stream_seq": 5}, (7, 5)), (None, (0, 0))]
+)
+async def test_a_consumer_has_a_position(stage: Stage, position: Any, expected: Any) -> None:
+    class Reply(API):
+        async def request(self, what: str, body: Any = None) -> dict[str, Any]:
+            return {"config": {"ack_policy": "explicit"}, "delivered": position}
+
+    durable = await find_durable(Reply(stage.link), "S", "d", None)
+    assert (durable.delivered, durable.sequence) == expected
+
+
 HUGE = 10**4000
 
 

@@ -14,7 +14,12 @@ SECOND = "2026-01-01T00:00:01.123456789Z"
 
 
 def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 1000) -> Durable:
-    return Durable(30.0, max_ack_pending, 0, created, delivered, {})
+    return Durable(30.0, max_ack_pending, 0, created, delivered, delivered, {})
+
+
+def led(delivered: int, sequence: int) -> Durable:
+    """Return what a leader says of the durable."""
+    return durable(delivered=delivered)._replace(sequence=sequence, led=True)
 
 
 def delivery(number: int, delivered: int = 1, sequence: int | None = None) -> Delivery:
@@ -56,6 +61,13 @@ def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: 
     assert restarts.is_restart(delivery(left + 2))
 
 
+def test_the_part_that_was_not_lost_is_not_delivered_again() -> None:
+    restarts = counted(1, 5000)
+
+    assert not restarts.learn(durable(delivered=4500), 1, interrupted=True)
+    assert restarts.is_restart(delivery(4500))
+
+
 @for_each("left", [0, 1, 3999])
 def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
     restarts = counted(1, 5000)
@@ -68,12 +80,31 @@ def test_a_count_that_was_lost_altogether_is_a_restart() -> None:
     assert counted(1, 5).learn(durable(delivered=0), 1, interrupted=True)
 
 
+def test_an_interruption_before_the_first_delivery_is_no_restart() -> None:
+    assert not counted().learn(durable(), 1, interrupted=True)
+    assert not clustered().learn(led(0, 0), 1, interrupted=True)
+
+
+@for_each("by_count", [False, True])
+def test_a_new_count_may_lose_as_much_as_the_first(by_count: bool) -> None:
+    restarts = counted(1, 5000)
+    if by_count:
+        assert restarts.is_restart(delivery(100))
+    else:
+        assert restarts.learn(durable(SECOND), 0)
+        assert not restarts.is_restart(delivery(100))
+
+    kept = durable(SECOND, delivered=50)
+    assert not restarts.learn(kept, 1, interrupted=True)
+
+
 def test_an_old_server_that_restarts_shows_a_slightly_later_creation() -> None:
     later = "2026-01-01T00:00:00.123663373Z"
     restarts = counted(1, 20)
 
     assert not restarts.learn(durable(later, delivered=20), 1, interrupted=True)
-    assert restarts.learn(durable(FIRST, delivered=20), 1)
+    assert restarts.learn(durable(FIRST, delivered=20), 1, interrupted=True)
+    assert restarts.learn(durable(later, delivered=20), 1)
 
 
 @for_each("other", ["2026-01-01T00:00:00.134456790Z", "no time", ""])
@@ -146,6 +177,10 @@ def test_a_reply_without_a_leader_says_nothing_once_a_leader_was_named() -> None
     assert not restarts.is_current(durable(delivered=0))
     assert restarts.is_current(durable(delivered=0)._replace(led=True))
 
+    # One that creates the durable again is not asked whether it is current.
+    assert restarts.learn(durable(SECOND), 0)
+    assert not restarts.is_current(durable(SECOND))
+
 
 def test_a_single_server_names_no_leader_and_its_replies_are_current() -> None:
     assert counted(1, 100).is_current(durable(delivered=0))
@@ -197,6 +232,14 @@ def test_a_single_server_may_deliver_an_earlier_message_first() -> None:
     assert not restarts.is_restart(delivery(2, 1, 3))
 
 
+def test_a_single_server_that_lost_more_than_is_pending_may_have_replaced_it() -> None:
+    restarts = counted(1, 5000)
+    assert not restarts.learn(durable(delivered=4500), 1, interrupted=True)
+
+    fewer = durable(delivered=4600, max_ack_pending=10)  # reconfigured
+    assert not restarts.learn(fewer._replace(sequence=1), 2, interrupted=True)
+
+
 def test_a_reset_that_an_early_redelivery_shows_is_found_once() -> None:
     restarts = clustered(1, 2, 30)
 
@@ -206,33 +249,80 @@ def test_a_reset_that_an_early_redelivery_shows_is_found_once() -> None:
     assert restarts.is_restart(delivery(6, 1, 7))
 
 
-@for_each("left", [0, 299])
-def test_redeliveries_of_a_leader_count_when_its_durable_is_looked_up(left: int) -> None:
+def test_a_first_delivery_of_a_leader_does_not_come_after_a_redelivery_of_its_message() -> None:
+    restarts = clustered()
+    assert not restarts.is_restart(delivery(40, 2, 7))
+    assert not restarts.is_restart(delivery(39, 3, 5))
+
+    assert restarts.is_restart(delivery(50, 1, 7))  # others got the counts before
+    assert not restarts.is_restart(delivery(51, 1, 8))
+
+
+@for_each("left", [0, 1, 299])
+def test_after_an_interruption_a_durable_that_has_not_delivered_our_messages_was_reset(
+    left: int,
+) -> None:
     restarts = clustered(1, 2)
     for number in (1298, 1299, 1300):
-        assert not restarts.is_restart(delivery(number, 5, 2))
+        assert not restarts.is_restart(delivery(number, 5, 3))
 
-    reset = durable(delivered=left)._replace(led=True)
-    assert restarts.learn(reset, 1, interrupted=True)
+    assert not restarts.learn(led(left, min(left, 2)), 1)  # an old reply
+    assert restarts.learn(led(left, min(left, 2)), 1, interrupted=True)
     assert not restarts.is_restart(delivery(left + 1, 1, 1))
+
+
+def test_a_loss_of_redeliveries_is_as_large_as_any() -> None:
+    restarts = clustered(1, 2)
+    assert not restarts.is_restart(delivery(1300, 9, 3))
+
+    assert not restarts.learn(led(300, 2), 1, interrupted=True)
+    assert not restarts.is_restart(delivery(301, 1, 3))
+    assert restarts.is_restart(delivery(302, 1, 3))
+
+
+def test_a_new_leader_may_not_know_the_count_of_an_early_redelivery() -> None:
+    restarts = clustered(1, 2)
+    assert not restarts.is_restart(delivery(5000, 9, 3))
+
+    # A majority has stored the first delivery of message 3, but not the other eight.
+    assert not restarts.learn(led(3, 3), 1, interrupted=True)
+    for number, delivered, sequence in [(4, 2, 3), (5, 1, 4), (6, 2, 3)]:
+        assert not restarts.is_restart(delivery(number, delivered, sequence))
+    assert restarts.is_restart(delivery(7, 1, 3))
 
 
 def test_a_leader_that_may_have_lost_a_part_of_its_count_may_deliver_the_rest_first() -> None:
     restarts = clustered(1, 2, 30)
 
-    kept = durable(delivered=20)._replace(led=True)
-    assert not restarts.learn(kept, 1, interrupted=True)
+    assert not restarts.learn(led(20, 20), 1, interrupted=True)
     assert not restarts.is_restart(delivery(21, 1, 21))
     assert restarts.is_restart(delivery(21, 1, 22))
 
 
-def test_a_count_that_redeliveries_raised_leaves_room_for_lost_deliveries_alone() -> None:
-    restarts = clustered(1, 2)
-    assert not restarts.is_restart(delivery(1300, 9, 2))
+@for_each("sequence", [20, 21])
+def test_redeliveries_may_have_replaced_the_lost_part_of_a_count(sequence: int) -> None:
+    restarts = clustered(1, 2, 30)
 
-    # Of a reset that lies within the tolerance, the next first delivery tells.
-    assert not restarts.learn(durable(delivered=300)._replace(led=True), 1, interrupted=True)
-    assert restarts.is_restart(delivery(301, 1, 1))
+    # After a loss of ten deliveries, other workers got fifteen redeliveries.
+    assert not restarts.learn(led(35, 20), 1, interrupted=True)
+    assert not restarts.is_restart(delivery(31, 2, 5))  # on its way
+    assert restarts.is_restart(delivery(36, 1, sequence)) == (sequence == 20)
+    assert restarts.is_restart(delivery(37, 1, sequence))
+
+
+def test_deliveries_on_their_way_do_not_show_a_reset_that_could_be_a_loss() -> None:
+    restarts = clustered(1, 2, 30)
+
+    assert not restarts.learn(led(20, 40), 1, interrupted=True)
+    assert not restarts.is_restart(delivery(31, 1, 31))
+
+
+def test_an_interruption_without_a_loss_changes_nothing() -> None:
+    restarts = clustered(1, 2, 30)
+    assert not restarts.learn(led(90, 60), 1, interrupted=True)
+
+    assert not restarts.is_restart(delivery(31, 1, 31))  # on its way
+    assert restarts.is_restart(delivery(91, 1, 31))
 
 
 def test_a_worker_that_got_only_redeliveries_of_a_leader_notices_a_first_count() -> None:
@@ -240,7 +330,7 @@ def test_a_worker_that_got_only_redeliveries_of_a_leader_notices_a_first_count()
     for number in (51, 53, 52):
         assert not restarts.is_restart(delivery(number, 2))
 
-    assert restarts.is_restart(delivery(1))
+    assert restarts.is_restart(delivery(1, 1, 60))  # of a later message
 
 
 def test_redeliveries_of_a_single_server_count_up() -> None:

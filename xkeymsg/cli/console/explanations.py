@@ -100,8 +100,9 @@ EXPLANATIONS: Final = (
     Explanation(
         "session_cloned",
         "Two different messages carry one counter: the sender's state was copied.",
-        "A sender was forked or restored from a snapshot after it made its Sealer. Make one "
-        "in each process; restart it.",
+        "The sender's machine was cloned, or restored from a snapshot, while the sender ran. "
+        "Restart the sender on each copy: a new process begins a new session. A fork is not the "
+        "cause: a forked process begins its own.",
     ),
     Explanation(
         "signature_missing",

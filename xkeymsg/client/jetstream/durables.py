@@ -81,6 +81,8 @@ class Durable(NamedTuple):
     """When it was created, as the server's text; another time means another durable."""
     delivered: int
     """How many deliveries it has made, including redeliveries."""
+    sequence: int
+    """The greatest stream sequence that it has delivered."""
     config: dict[str, Any]
     """Its configuration, for creating it again."""
     led: bool = False
@@ -135,6 +137,7 @@ async def create_durable(api: API, stream: str, durable: str, config: dict[str, 
 def _parse(answer: dict[str, Any]) -> Durable:
     config, created = answer.get("config"), answer.get("created")
     delivered, cluster = answer.get("delivered"), answer.get("cluster")
+    position = delivered if isinstance(delivered, dict) else {}
     if not isinstance(config, dict):
         raise DeliveryError("JetStream's reply is not a valid consumer")
     if config.get("deliver_subject"):
@@ -154,7 +157,8 @@ def _parse(answer: dict[str, Any]) -> Durable:
         int64(config.get("max_ack_pending")),
         int64(config.get("max_deliver")),
         created[:_LONGEST_TIME] if isinstance(created, str) else "",
-        int64(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
+        int64(position.get("consumer_seq")),
+        int64(position.get("stream_seq")),
         config,
         isinstance(cluster, dict) and bool(cluster.get("leader")),
     )

@@ -19,11 +19,17 @@ from there.
 The leader of a cluster sends a delivery only after a majority has stored its count. Without a
 majority, deliveries wait, and one whose `ack_wait` ends is made again. With a majority again, the
 leader sends only the last delivery of each message, but in the order of their *first* deliveries:
-a redelivery can come before deliveries with lower counts. First deliveries never come early, and
-their counts and their stream sequences increase. So in a cluster only they set the bound, a first
-delivery of an earlier message is a restart, and 1 always begins a new count. A worker that receives
-only redeliveries after a reset, with counts above its bound, does not notice it until it receives a
-first delivery.
+a redelivery can come before deliveries with lower counts, and before a majority has stored its own
+count, which the next leader may not know. First deliveries never come early, and their counts and
+their stream sequences increase. So in a cluster:
+
+    only first deliveries set the bound; 1 always begins a new count
+    a first delivery of a message that is not later than all received ones is a restart
+    after an interruption, a durable that is behind a received message has restarted, or lost a part
+
+A worker does not notice a reset while it receives only what continues the old count, too. Either it
+received nothing until other workers had raised the new count above its bound; or, in a cluster, it
+receives only redeliveries, with counts above its bound.
 
 A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
 the one in its first reply; its next process reports the stored one. After a reconnection, times
@@ -79,7 +85,9 @@ class Restarts:
                 messages were requested since. Otherwise its count may be outdated.
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
-        behind = interrupted and durable.delivered < self._greatest
+        behind = interrupted and (
+            durable.delivered < self._bound or (durable.led and durable.sequence < self._sequence)
+        )
         restart = self._created is not None and self._created != durable.created
         if restart and reconnects != self._reconnects:  # the server may have restarted
             restart = not _about(self._created or "", durable.created)
@@ -89,9 +97,10 @@ class Restarts:
         self._led |= durable.led
         if restart:
             self._greatest = self._bound = self._sequence = 0
-        elif interrupted and durable.delivered < self._bound:
-            # The messages of the lost deliveries are delivered for the first time again.
-            self._bound, self._sequence = durable.delivered, 0
+        elif behind:
+            # The messages of lost deliveries are delivered for the first time again.
+            self._bound = min(durable.delivered, self._bound)
+            self._sequence = min(durable.sequence, self._sequence)
         return restart
 
     def is_restart(self, delivery: Delivery) -> bool:
@@ -102,12 +111,11 @@ class Restarts:
         if restart:
             self._created, self._greatest, self._bound, self._sequence = None, 0, 0, 0
         self._greatest = max(number, self._greatest)
+        self._sequence = max(sequence, self._sequence)
         if first or not self._led:
             self._bound = number
         else:
             self._bound = max(self._bound, 1)
-        if first:
-            self._sequence = max(sequence, self._sequence)
         return restart
 
 
