@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.js.package import SOURCE, Package
 from tests.running import ROOT
 from xkeymsg.cli.console.explanations import EXPLANATIONS
@@ -41,6 +43,7 @@ def test_the_script_interprets_sends_and_keeps_nothing() -> None:
     assert len(re.findall(r"new WebSocket\(", script)) == 1
 
 
+@pytest.mark.slow
 def test_the_script_is_what_its_sources_build(package: Package, tmp_path: Path) -> None:
     package.run("node_modules/typescript/bin/tsc", "-p", "console/tsconfig.json")
     package.run("console/build.mjs", tmp_path)
