@@ -300,7 +300,7 @@ class Arena:
         ledger = self.ledger
         counted = sum([await self._stop(daemon) for daemon in self.receivers])
         for daemon in self.receivers:
-            ledger.watch(daemon.crashes, daemon.in_vain)
+            ledger.watch(daemon.crashes, daemon.failed_starts)
         sent = self.journal.sent()
         names = {number: message_id(envelope).hex() for number, envelope in sent.items()}
         ledger.sent = {name: number for number, name in names.items()}

@@ -34,7 +34,7 @@ class Daemon:
         self.codes: list[int] = []
         self.crashes: list[str] = []
         """How it ended where nobody killed it, and where it did not say that it is done."""
-        self.in_vain = 0
+        self.failed_starts = 0
         """How often it began while its server was away, and said so."""
         self.kills = 0
 
@@ -69,7 +69,7 @@ class Daemon:
             return
         last = log.strip().rpartition("\n")[2]
         if code == 1 and " info ready " not in log and _NOBODY.search(last):
-            self.in_vain += 1
+            self.failed_starts += 1
             return
         self.crashes.append(f"{self.name} ended with {code}, and nobody killed it: {last}")
 

@@ -62,7 +62,7 @@ class Ledger:
     """Messages that the stream says nobody has answered for."""
     left_behind: int = 0
     """Messages that a killed server has though they are in the sink, in quarantine or given up."""
-    in_vain: int = 0
+    failed_starts: int = 0
     """How often a daemon began while a server was away, and ended for that."""
     faults: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -114,10 +114,10 @@ class Ledger:
         """Of these, what nobody has published again, where no server has forgotten any id."""
         return 0 if self._happened(SERVER_DIED) else (self.aside - self.replayed).total()
 
-    def watch(self, crashes: list[str], in_vain: int) -> None:
+    def watch(self, crashes: list[str], failed_starts: int) -> None:
         """Enter how a daemon has ended where nobody killed it."""
         self.problems += crashes
-        self.in_vain += in_vain
+        self.failed_starts += failed_starts
 
     def _happened(self, what: frozenset[str]) -> bool:
         return any(self.faults[each] for each in what)
@@ -140,8 +140,8 @@ class Ledger:
             "records in quarantine that nobody sent": self.unknown,
             "still in the stream": self.left,
             "waiting for an answer": self.waiting,
-            "started in vain, with all servers there": (
-                0 if self._happened(ANY_SERVER) else self.in_vain
+            "failed starts with all servers available": (
+                0 if self._happened(ANY_SERVER) else self.failed_starts
             ),
             "left by a server that did not die": 0 if died else self.left_behind,
             "sent and not acknowledged": len(self.sent.keys() - self.acked),
@@ -164,7 +164,7 @@ class Ledger:
             "  copies of honest messages": self.copies,
             "given up, each by name": self.given_up.total(),
             "done with, left by a server": self.left_behind,
-            "daemons started in vain": self.in_vain,
+            "failed starts of daemons": self.failed_starts,
             "lost": len(self.lost),
             "forged": self.forged,
             **{f"fault: {what}": count for what, count in sorted(self.faults.items())},

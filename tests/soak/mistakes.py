@@ -136,7 +136,7 @@ async def _watch(scenario: str, plan: Plan, seed: int) -> AsyncIterator[tuple[Wa
         for daemon in made.receivers:
             if await daemon.stop():
                 ledger.problems.append("the receiver ended with an error")
-            ledger.watch(daemon.crashes, daemon.in_vain)
+            ledger.watch(daemon.crashes, daemon.failed_starts)
         read_files(ledger, made.out, plan.size)
 
 

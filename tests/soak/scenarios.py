@@ -193,7 +193,7 @@ async def _through_sender(
             await end(task)
     if not ledger.faults:
         ledger.problems.append("nothing happened to it")
-    ledger.watch(sender.crashes, sender.in_vain)
+    ledger.watch(sender.crashes, sender.failed_starts)
 
 
 async def kills_daemons(plan: Plan, seed: int) -> Ledger:

@@ -108,7 +108,7 @@ def crash(ledger: Ledger) -> None:
     ledger.watch(["receiver0 ended with 1"], 0)
 
 
-def begin_in_vain(ledger: Ledger) -> None:
+def fail_to_start(ledger: Ledger) -> None:
     ledger.watch([], 1)
     ledger.faults["disk full"] = ledger.faults["kill -9 receiver"] = 1
 
@@ -149,7 +149,7 @@ def refuse(ledger: Ledger) -> None:
         (withhold, "1 honest messages in quarantine alone"),
         (set_aside, "1 honest messages in quarantine that came once"),
         (crash, "receiver0 ended with 1"),
-        (begin_in_vain, "1 started in vain, with all servers there"),
+        (fail_to_start, "1 failed starts with all servers available"),
         (leave_behind, "1 left by a server that did not die"),
         (give_up, "1 given up while the server was there"),
         (leave, "1 still in the stream"),
@@ -369,7 +369,7 @@ async def test_an_end_that_nobody_brought_about_is_a_crash(tmp_path: Path) -> No
         [],
         ["receiver ended with 1, and nobody killed it: 1 error failed code=connection e"],
     ]
-    assert [daemon.in_vain for daemon in ends] == [0, 0, 0, 0, 1, 0]
+    assert [daemon.failed_starts for daemon in ends] == [0, 0, 0, 0, 1, 0]
 
 
 def test_only_what_is_near_a_fault_was_under_way(tmp_path: Path) -> None:
