@@ -59,7 +59,7 @@ def test_activation_tokens_of_the_key_are_listed(admin: Admin) -> None:
     admin.run("add-account", "INSURER")
     imports = imports_of(admin, token, 7, "x", "a.b.c")
     listed = admin.done("remove-signing-key", leaked, "--dry-run").stdout.decode()
-    assert rows(listed) == [["activation token", "INSURER", "ehr.0", "ends"]]
+    assert rows(listed) == [["activation token", "INSURER", "ehr.0", "becomes invalid"]]
     # A later edit keeps what it does not know.
     admin.run("add-signing-key", "INSURER")
     assert account(admin, "INSURER").claims.nats["imports"] == imports
@@ -82,7 +82,7 @@ def test_activation_tokens_are_issued_again_in_the_importing_account(admin: Admi
     assert done.returncode == 1
     ends = [row[3] for row in rows(done.stdout.decode())]
     assert [each.split(" by ")[0] for each in (ends[0], ends[4])] == ["issued again"] * 2
-    assert all(each.startswith("ends, not issued again") for each in ends[1:4])
+    assert all(each.startswith("becomes invalid, not issued again") for each in ends[1:4])
     found = [each["token"] for each in account(admin, "INSURER").claims.nats["imports"]]
     assert found[1:4] == tokens[1:4]
     new, old = decode(found[0], Kind.ACTIVATION), decode(good, Kind.ACTIVATION)

@@ -285,7 +285,9 @@ def test_a_key_of_the_operator_takes_accounts_along(admin: Admin, anchor: str) -
     listed = admin.done("remove-signing-key", leaked, "--dry-run")
     assert listed.returncode == 1
     key = account(admin).claims.subject
-    assert rows(listed.stdout.decode()) == [["account", "CLINIC", key, "ends with its 1 users"]]
+    assert rows(listed.stdout.decode()) == [
+        ["account", "CLINIC", key, "becomes invalid with 1 user"]
+    ]
     assert admin.status() == {"a": "valid"}, "a dry run changes nothing"
     second = admin.run("add-signing-key")
     trust = admin.load(anchor)

@@ -99,8 +99,8 @@ async def test_the_walk_through(tmp_path: Path) -> None:
         # The second key has leaked.
         listing = admin.done("remove-signing-key", keys[1], "-K", tmp_path / "op.nk")
         assert listing.returncode == 1
-        ending = [line.split() for line in listing.stdout.decode().splitlines()]
-        assert ending == [["user", n, people[n].user, "ends"] for n in ("W", "X")]
+        ending = [line.split(maxsplit=3) for line in listing.stdout.decode().splitlines()]
+        assert ending == [["user", n, people[n].user, "becomes invalid"] for n in ("W", "X")]
         assert trust.reload(force=True)
         server.config = admin.run("export")
         server.restart()

@@ -139,7 +139,10 @@ def edit_user(
         if current.account.revokes(each.claims.issued, last.subject, "*")
     ]
     if ended:
-        say("xkeymsg", f"{len(ended)} certificates of {cut(last.name)} end: run certify again")
+        say(
+            "xkeymsg",
+            f"{len(ended)} certificates of {cut(last.name)} become invalid: run certify again",
+        )
     click.echo(last.subject)
 
 

@@ -1,4 +1,4 @@
-"""`xkeymsg trust remove-signing-key`: what a signing key has issued ends, or is issued again."""
+"""`xkeymsg trust remove-signing-key`: invalidates or reissues what a signing key has issued."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _Row = tuple[str, str, str, str]
 
 
 class _Removal:
-    """What ends with a signing key, and the change that removes it."""
+    """What becomes invalid with a signing key, and the change that removes the key."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class _Removal:
             return signer.public
 
         users = sum(1 for _ in self.store.users(account))
-        what = f"with its {users} users"
+        what = f"with {users} user{'s' * (users != 1)}"
         self._row("account", account.name, account.key, again, what)
 
     # --- a key of an account ----------------------------------------------------------------------
@@ -170,12 +170,12 @@ class _Removal:
 
     def _row(self, what: str, name: str, key: str, again: Any, more: str = "") -> None:
         """Issue a claim again if that was asked for, and note what happens to it."""
-        outcome = "ends"
+        outcome = "becomes invalid"
         if self.reissues:
             try:
                 outcome = f"issued again by {again()}"
             except XKeyMsgError as error:
-                outcome = f"ends, not issued again: {describe(error)}"
+                outcome = f"becomes invalid, not issued again: {describe(error)}"
         self.lasting &= outcome.startswith("issued")
         self.rows.append((what, name, key, f"{outcome} {more}".rstrip()))
 
