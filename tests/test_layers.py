@@ -7,6 +7,7 @@ async, no clock, no environment, no files, not even through a builtin or a metho
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,3 +215,17 @@ def stays_pure(name: str) -> None:
 )
 def test_the_rule_sees_what_it_is_there_to_see(line: str) -> None:
     assert list(impurities(ast.parse(line)))
+
+
+def test_the_page_lists_modules_that_exist_in_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = dict(re.findall(r"^### (\S+)\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert len(packages) > 20
+    elsewhere = {"js": ROOT, "native": ROOT / "native" / "src"}
+    for package, section in packages.items():
+        folder = elsewhere.get(package, ROOT / "xkeymsg" / package.replace(".", "/"))
+        cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        rows = [re.findall("`(.+?)`", cell) for cell in cells]
+        assert rows == sorted(rows), package
+        for name in (name for row in rows for name in row):
+            assert (folder / name).is_dir() or list(folder.glob(f"{name}.*")), (package, name)
