@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import until
+from tests.running import DEADLINE, until
 from tests.trust.chains.world import Key, token
 from tests.trust.store import Person, Store
 from xkeymsg import Directory, Trust
@@ -256,7 +256,7 @@ class Realm(Store):
         directory, told = Directory(trust, **{"wait": 60.0, **more}), []
         async with xkeymsg.connect(
             self.server.url, key=person.pair, trust=trust, directory=directory, creds=creds,
-            on_error=lambda error, where: told.append(f"{where.what}: {error}"),
+            timeout=DEADLINE, on_error=lambda error, where: told.append(f"{where.what}: {error}"),
         ) as client:  # fmt: skip
             if publish:
                 await directory.publish(*self.texts(person, *permissions, **dict(jwt)))
