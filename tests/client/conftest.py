@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import until
+from tests.running import DEADLINE, until
 from tests.spans import Spans, recording
 from xkeymsg import Keyring, Peers, XKeyPair
 from xkeymsg.client.client import Client
@@ -40,6 +40,7 @@ class Town:
     ) -> AbstractAsyncContextManager[Client]:
         if self.server is None:
             return self.memory.connect(key=key, trust=trust, **options)
+        options = {"timeout": DEADLINE, **options}
         return xkeymsg.connect(self.server.url, key=key, trust=trust, **options)
 
     @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 import xkeymsg
 from tests.client.conftest import nothing_is_left_behind
+from tests.running import DEADLINE
 from xkeymsg import KVBucket, KVEntry, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.kv.entry import StoredEntry
@@ -36,6 +37,7 @@ class Broker:
     ) -> AbstractAsyncContextManager[Client]:
         if self.server is None:
             return self.memory.connect(key=key, trust=trust, **options)
+        options = {"timeout": DEADLINE, **options}
         return xkeymsg.connect(self.server.url, key=key, trust=trust, **options)
 
     async def stored(self, client: Client, name: str, bucket: str = BUCKET) -> StoredEntry:

@@ -37,6 +37,7 @@ from xkeymsg.testing import NATSServer
 
 @asynccontextmanager
 async def both(server: NATSServer, **options: Any) -> AsyncIterator[tuple[Client, Client]]:
+    options = {"timeout": DEADLINE, **options}
     async with (
         xkeymsg.connect(server.url, key=ALICE, trust=PEERS, **options) as alice,
         xkeymsg.connect(server.url, key=BOB, trust=PEERS, **options) as bob,

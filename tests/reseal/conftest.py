@@ -113,6 +113,8 @@ def everything() -> Policy:
 
 @pytest.fixture
 async def place(jetstream_server: NATSServer, tmp_path: Path) -> AsyncIterator[Place]:
-    async with xkeymsg.connect(jetstream_server.url, key=RITA, trust=PEERS) as client:
+    async with xkeymsg.connect(
+        jetstream_server.url, key=RITA, trust=PEERS, timeout=DEADLINE
+    ) as client:
         await client.js.add_stream("ORDERS", "orders.>")
         yield Place(jetstream_server, client, tmp_path)
