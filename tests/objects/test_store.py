@@ -567,6 +567,24 @@ async def test_a_watch_of_no_bucket_is_an_error_at_once(scene: Scene) -> None:
             pytest.fail("it has started")
 
 
+async def test_a_watch_continues_when_its_consumer_has_expired(scene: Scene) -> None:
+    async with scene.reader.watch(updates_only=True) as changes, asyncio.timeout(DEADLINE):
+        await scene.writer.put("a", b"1")
+        [name] = (await scene.api.request(f"CONSUMER.NAMES.OBJ_{BUCKET}"))["consumers"]
+        # As the server does by itself, after a minute without a request.
+        await scene.api.request(f"CONSUMER.DELETE.OBJ_{BUCKET}.{name}")
+        assert (await anext(changes)).name == "a"
+
+
+async def test_a_watch_of_a_bucket_that_is_deleted_after_its_start_is_an_error(
+    scene: Scene,
+) -> None:
+    async with scene.reader.watch(updates_only=True) as changes, asyncio.timeout(DEADLINE):
+        await scene.api.request(f"STREAM.DELETE.OBJ_{BUCKET}")
+        with pytest.raises(xkeymsg.DeliveryError):
+            await anext(changes)
+
+
 async def test_a_sealed_bucket_takes_nothing_more(scene: Scene) -> None:
     await scene.writer.put("a", DATA)
     status = await scene.writer.status()

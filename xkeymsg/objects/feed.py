@@ -29,7 +29,8 @@ _PATIENCE: Final = 30.0
 SILENCE: Final = 5.0
 """Seconds after which a consumer that sends nothing is replaced."""
 _PAUSE: Final = 0.25
-_DELETED: Final = 409
+_LOST: Final = (409, 503)
+"""Statuses of a consumer that is deleted, and of one that does not exist."""
 _NS: Final = 10**9
 
 
@@ -225,7 +226,7 @@ class Feed:
         delivery = parse_ack(raw.reply)
         if delivery is None:
             status = parse_status(raw.headers)
-            if not self._follow or (status is not None and status.code == _DELETED):
+            if not self._follow or (status is not None and status.code in _LOST):
                 await asyncio.sleep(_PAUSE / 10)
                 await self._restart()
             self._asked = 0
