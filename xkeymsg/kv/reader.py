@@ -194,7 +194,7 @@ class KVReader(SafeRepr):
             pattern: A key, or a pattern with `*` for one token and `>` for the rest. If the names
                 are blinded, only wildcards can follow a wildcard.
             updates_only: Whether to leave out the entries that exist at the start; `async with`
-                then returns once the server delivers every later one.
+                then waits until no later one is missed, or the start has failed.
 
         Raises:
             MalformedError: If the pattern is invalid.

@@ -53,7 +53,9 @@ class KVWatch(SafeRepr):
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> KVWatch:
-        """Start the watch; it yields each change from now on.
+        """Start the watch; with `updates_only`, wait until it misses no further change.
+
+        If the start fails, `anext` raises the error.
 
         Raises:
             ConfigurationError: If it was started before.

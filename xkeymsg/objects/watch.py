@@ -33,7 +33,7 @@ class ObjectWatch:
         self._ignore_deletes = ignore_deletes
 
     async def __aenter__(self) -> Self:
-        """Start the watch; it yields each change from now on.
+        """Start the watch; it yields every object that changes from now on.
 
         Raises:
             DeliveryError: If the server refuses, or does not answer.
