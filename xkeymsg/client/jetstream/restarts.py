@@ -27,9 +27,9 @@ their stream sequences increase. So in a cluster:
     a first delivery of a message that is not later than all received ones is a restart
     after an interruption, a durable that is behind a received message has restarted, or lost a part
 
-A worker does not notice a reset while it receives only what continues the old count, too. Either it
-received nothing until other workers had raised the new count above its bound; or, in a cluster, it
-receives only redeliveries, with counts above its bound.
+A worker does not notice a reset while all that it receives could also continue the old count.
+Either it received nothing until other workers had raised the new count above its bound; or, in a
+cluster, it receives only redeliveries, with counts above its bound.
 
 A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
 the one in its first reply; its next process reports the stored one. After a reconnection, times
@@ -64,12 +64,15 @@ class Restarts:
     def __init__(self) -> None:
         self._created: str | None = None
         self._greatest = 0
+        """The greatest consumer sequence received; a loss is measured from it."""
         self._bound = 0
         """A consumer sequence that is not greater begins a new count."""
         self._sequence = 0
-        """In a cluster, a first delivery of a message that is not later begins a new count."""
+        """The greatest stream sequence received: in a cluster, a first delivery of a message that
+        is not later begins a new count."""
         self._reconnects = 0
         self._led = False
+        """Whether a reply has named a leader: the durable is in a cluster."""
 
     def is_current(self, durable: Durable) -> bool:
         """Return whether a reply about the durable is its leader's, or a single server's."""
