@@ -225,9 +225,9 @@ class Feed:
         self._heard = asyncio.get_running_loop().time()
         delivery = parse_ack(raw.reply)
         if delivery is None:
+            await asyncio.sleep(_PAUSE / 10)  # a status can come at once, each time
             status = parse_status(raw.headers)
             if not self._follow or (status is not None and status.code in _LOST):
-                await asyncio.sleep(_PAUSE / 10)
                 await self._restart()
             self._asked = 0
             return None
