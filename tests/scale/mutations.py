@@ -389,6 +389,8 @@ class _Unit:
                 # mistake, and refused as such.
                 place = random.choice(side.places)
                 place = place._replace(stored_at=place.stored_at - len(side.seen) - 1)
+                while place in side.places:
+                    place = place._replace(stored_at=place.stored_at - 1)
             side.places.append(place)
         side.seen[envelope] = place
         theirs = known
