@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO := .venv/.demo
+COMPILED := .venv/.compiled
 # More workers than cores: tests mostly wait for servers and other programs.
 WORKERS = $(shell expr 6 + $$(getconf _NPROCESSORS_ONLN))
 # Tests start hundreds of programs; without cached bytecode, each would compile every import.
@@ -37,7 +38,7 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
+test: $(COMPILED) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
 
 slow: $(READY) ## Run the slow tests: demonstrations, guides, browsers, short soaks, builds
@@ -161,3 +162,8 @@ $(DEMO): pyproject.toml requirements/build.txt requirements/demo.txt
 
 $(READY): $(DEMO) requirements/dev.txt
 	$(call install,dev)
+
+# Without this, each of the processes that run the tests compiles all of them the first time.
+$(COMPILED): $(READY)
+	@echo "Compiling the tests"
+	@$(BIN)/python -m pytest -q --collect-only >/dev/null 2>&1; touch $@
