@@ -49,7 +49,7 @@ class KVWatch(SafeRepr):
         self._seen: dict[str, int] = {}
         self._started = False
         self._following = asyncio.Event()
-        """Set once no further change is missed, or when following has failed."""
+        """Set once no further change is missed, and when following has ended."""
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> KVWatch:
@@ -64,7 +64,8 @@ class KVWatch(SafeRepr):
             raise ConfigurationError("a watch can be started once")
         self._started = True
         self._background.spawn(self._run())
-        if not self._complete:  # otherwise a change before it follows is an entry that exists
+        # Without `updates_only`, it yields a change before that as an existing entry.
+        if not self._complete:
             try:
                 await self._following.wait()
             except BaseException:
@@ -112,8 +113,9 @@ class KVWatch(SafeRepr):
                         await self._queue.put(gap)
                     await self._queue.put(entry)
         except Exception as error:  # noqa: BLE001 - raised where the entries are taken
-            self._following.set()
             await self._queue.put(error)
+        finally:
+            self._following.set()
 
     def _see(self, stored: StoredEntry) -> None:
         """Remember a revision; not of ever more keys, which nobody needs to have sealed."""

@@ -225,7 +225,7 @@ class Feed:
         self._heard = asyncio.get_running_loop().time()
         delivery = parse_ack(raw.reply)
         if delivery is None:
-            await asyncio.sleep(_PAUSE / 10)  # a status can come at once, each time
+            await asyncio.sleep(_PAUSE / 10)  # a server may reply to each request at once
             status = parse_status(raw.headers)
             if not self._follow or (status is not None and status.code in _LOST):
                 await self._restart()

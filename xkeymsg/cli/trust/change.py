@@ -139,10 +139,8 @@ def edit_user(
         if current.account.revokes(each.claims.issued, last.subject, "*")
     ]
     if ended:
-        say(
-            "xkeymsg",
-            f"{len(ended)} certificates of {cut(last.name)} become invalid: run certify again",
-        )
+        name, count = cut(last.name), len(ended)
+        say("xkeymsg", f"certificates of {name} that become invalid: {count}; run certify again")
     click.echo(last.subject)
 
 
