@@ -17,7 +17,7 @@ from warnings import warn
 from xkeymsg.envelope.derive import PairKeys
 from xkeymsg.envelope.seal import Wrap
 from xkeymsg.envelope.session import LIFETIME, Session
-from xkeymsg.envelope.unlock import Admitted, Unlocked, Unlocker
+from xkeymsg.envelope.unlock import Admitted, Read, Unlocked, Unlocker
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.primitives import AEAD
@@ -81,9 +81,9 @@ class NativeUnlocker(Unlocker):
     def _aead(self, key: bytes) -> AEAD:
         return core.Key(key, self._limits)  # type: ignore[no-any-return]
 
-    def unlock(self, admitted: Admitted) -> Unlocked:  # noqa: D102 - as in the class above
+    def unlock(self, admitted: Admitted) -> Unlocked | Read:  # noqa: D102 - as in the class above
         located, admission = admitted
-        head = located[2]
+        _, view, head, _ = located
         cache = self._admitted if admission.admitted else self._others
         keys: dict[int, Any] = cache.sessions.younger.get(head[0] + head[1]) or {}
         others = b""
@@ -91,6 +91,7 @@ class NativeUnlocker(Unlocker):
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
             if key is not None and (opened := key.open(located, tag, others)) is not None:
-                return _new(Unlocked, (admitted, (0, 0), opened))
+                body, granted = opened
+                return _new(Read, (view, head, admission, body, granted))
             others += tag
         return super().unlock(admitted)

@@ -21,10 +21,9 @@ from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.open import Read
 from xkeymsg.envelope.replay import ReplayMemory, ReplayState, StreamPosition
 from xkeymsg.envelope.subject import Matcher, matcher
-from xkeymsg.envelope.unlock import admit, locate
+from xkeymsg.envelope.unlock import Read, admit, locate
 from xkeymsg.errors import (
     ConfigurationError,
     ExpiredError,

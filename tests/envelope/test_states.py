@@ -35,8 +35,8 @@ PACKAGE: Final = Path(__file__).parent.parent.parent / "xkeymsg"
 MAKERS: Final = {
     "Located": {"envelope.unlock.locate"},
     "Admitted": {"envelope.unlock.admit"},
-    "Unlocked": {"envelope.unlock.Unlocker.unlock", "native.NativeUnlocker.unlock"},
-    "Read": {"envelope.open.read"},
+    "Unlocked": {"envelope.unlock.Unlocker.unlock"},
+    "Read": {"envelope.open.read", "native.NativeUnlocker.unlock"},
     # The forms of a call: `_release` makes these after all checks.
     "Message": {"opener", "client.scope.OpeningScope._open_box"},  # xkv1 has no envelope
     "View": {"opener"},

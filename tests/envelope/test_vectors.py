@@ -36,8 +36,8 @@ from xkeymsg import (
 )
 from xkeymsg.envelope import derive, replay
 from xkeymsg.envelope.admission import Admission, Senders
-from xkeymsg.envelope.open import Read
 from xkeymsg.envelope.replay import ReplayMemory
+from xkeymsg.envelope.unlock import Read
 from xkeymsg.limits import Replay
 from xkeymsg.opener import DOCUMENT, Form
 

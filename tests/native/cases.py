@@ -200,7 +200,7 @@ class Cases:
             assert label != "genuine", envelope.hex()
             self.outcomes[f"{label}: left to Python"] += 1
         else:
-            assert found == (expected.body, expected.granted), envelope.hex()
+            assert (found.body, found.granted) == expected, envelope.hex()
         whole = opened_by(partial(read_by, natively, envelope))
         assert whole == expected, envelope.hex()
         self.outcomes[f"{label}: {expected if isinstance(expected, str) else 'opened'}"] += 1

@@ -9,7 +9,7 @@ from unittest import mock
 
 from xkeymsg import Limits, Sealer, XKeyPair, native, primitives
 from xkeymsg.envelope.session import LIFETIME, Session
-from xkeymsg.envelope.unlock import Admitted, Unlocker
+from xkeymsg.envelope.unlock import Admitted, Read, Unlocker
 from xkeymsg.native import NativeSession, NativeUnlocker
 
 
@@ -38,14 +38,16 @@ class Left(Exception):  # noqa: N818 - no error
     """The native core has left an envelope to Python."""
 
 
-def open_at_once(unlocker: NativeUnlocker, admitted: Admitted) -> object:
+def open_at_once(unlocker: NativeUnlocker, admitted: Admitted) -> Read | None:
     """Open natively, without Python's help; return what was opened, or None."""
 
     def leave(*_: object) -> None:
         raise Left
 
     with mock.patch.object(Unlocker, "unlock", leave), suppress(Left):
-        return unlocker.unlock(admitted).grant
+        opened = unlocker.unlock(admitted)
+        assert isinstance(opened, Read)
+        return opened
     return None
 
 

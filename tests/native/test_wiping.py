@@ -17,7 +17,7 @@ from xkeymsg import Keyring, Limits, Recipient, native, primitives
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.plan import Sharing
 from xkeymsg.envelope.session import LIFETIME, SessionEndedError
-from xkeymsg.envelope.unlock import Admitted, locate
+from xkeymsg.envelope.unlock import Admitted, Read, locate
 
 MAPS = Path("/proc/self/maps")
 
@@ -94,7 +94,7 @@ def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening(
         return sealed
 
     def unlock(envelope: bytes) -> object:
-        return unlocker.unlock(Admitted(locate(envelope, Limits()), Admission())).grant
+        return unlocker.unlock(Admitted(locate(envelope, Limits()), Admission()))
 
     size = 40 + 32 * PARTS
     unlock(seal(bytes(size)))  # the first message of a session is opened by Python
@@ -105,7 +105,7 @@ def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening(
     for each in (drawn[:size], drawn[-size:]):
         # `free` writes into the first 16 bytes.
         assert sum(key[16:] in found for key in keys_from(each)) == 0
-    assert isinstance(opened, tuple), "by the native core"
+    assert isinstance(opened, Read), "by the native core"
     nonce, keys = head_of(sealed).nonce, keys_from(drawn[:size])
     again = native.core.assemble(plan, nonce, NOW_NS // 10**6, contents, keys, None)
     assert again == sealed, "these were the keys"

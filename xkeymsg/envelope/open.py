@@ -8,14 +8,13 @@ plaintext that is not released yet; `Opener` releases it after the last check.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from xkeymsg import nkey, primitives
 from xkeymsg.envelope import derive, frame
-from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.content import Headers, PartType, decode_message_array, unpadded
 from xkeymsg.envelope.head import Head
-from xkeymsg.envelope.unlock import Unlocked
+from xkeymsg.envelope.unlock import Read, Unlocked
 from xkeymsg.errors import (
     AuthenticationError,
     CommitmentError,
@@ -25,7 +24,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.limits import Limits
 
-__all__ = ("NO_HEADERS", "Read", "fields", "payload", "read", "signer_of")
+__all__ = ("NO_HEADERS", "fields", "payload", "read", "signer_of")
 
 NO_HEADERS: Final = Headers()
 _PAYLOAD: Final = PartType.PAYLOAD
@@ -34,31 +33,17 @@ _FIELDS: Final = PartType.FIELDS
 _new: Final = tuple.__new__
 
 
-class Read(NamedTuple):
-    """A message whose granted parts are decrypted (steps 8 to 10) but not yet released."""
-
-    view: bytes | memoryview
-    head: Head
-    admission: Admission
-    body: frame.Body
-    granted: dict[int, bytes]
-    """The plaintext of the parts granted to us, by part number, ascending."""
-
-    def __repr__(self) -> str:
-        return "<Read>"  # a NamedTuple would show the plaintext
-
-
-def read(unlocked: Unlocked, limits: Limits) -> Read:
-    """Parse the body and decrypt the parts granted to us.
+def read(unlocked: Unlocked | Read, limits: Limits) -> Read:
+    """Parse the body and decrypt the parts granted to us, unless the native core has done it.
 
     Raises:
         EnvelopeError: If the body is malformed.
         CommitmentError: If a view or part does not match its commitment (E-57).
         AuthenticationError: If a view or part does not decrypt.
     """
+    if isinstance(unlocked, Read):
+        return unlocked
     ((envelope, view, head, _), admission), (start, end), grant = unlocked
-    if isinstance(grant, tuple):
-        return _new(Read, (view, head, admission, *grant))
     body = frame.parse_body(envelope, start, end, limits)
     views, parts, (start, end), _, _ = body
     _, ephemeral, nonce, _, _, _, identity, _ = head

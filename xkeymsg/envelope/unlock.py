@@ -32,6 +32,7 @@ __all__ = (
     "ADMITTED_SESSIONS",
     "Admitted",
     "Located",
+    "Read",
     "Unlocked",
     "Unlocker",
     "admit",
@@ -78,12 +79,26 @@ class Unlocked(NamedTuple):
     admitted: Admitted
     body: frame.Span
     """The span of views, parts and signature."""
-    grant: bytes | tuple[frame.Body, dict[int, bytes]]
-    """The content of the wrap, an index and a key; from the native core, a body as plain tuples,
-    and the plaintexts of the granted parts."""
+    grant: bytes
+    """The content of the wrap: an index and a key."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
+
+
+class Read(NamedTuple):
+    """A message whose granted parts are decrypted (steps 8 to 10) but not yet released."""
+
+    view: bytes | memoryview
+    head: Head
+    admission: Admission
+    body: frame.Body
+    """From the native core, plain tuples."""
+    granted: dict[int, bytes]
+    """The plaintext of the parts granted to us, by part number, ascending."""
+
+    def __repr__(self) -> str:
+        return "<Read>"  # a NamedTuple would show the plaintext
 
 
 def locate(envelope: bytes, limits: Limits) -> Located:
@@ -161,8 +176,8 @@ class Unlocker:
         self._admitted = _Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
         self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
-    def unlock(self, admitted: Admitted) -> Unlocked:
-        """Find and open the wrap for one of our keys.
+    def unlock(self, admitted: Admitted) -> Unlocked | Read:
+        """Find and open the wrap for one of our keys; the native core opens the rest, too.
 
         Raises:
             EnvelopeError: If tags or wraps are malformed.
