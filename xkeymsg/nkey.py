@@ -19,9 +19,9 @@ from typing import Final, NoReturn, Protocol
 
 import nkeys
 
+from xkeymsg.display import SafeRepr, cut
 from xkeymsg.errors import KeyFormatError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.text import may_be_secret
 
 __all__ = (

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from xkeymsg import native
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer, as_bytes
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope import open as reading
 from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
 from xkeymsg.envelope.content import Headers
@@ -37,7 +38,6 @@ from xkeymsg.limits import AtRest, Limits, Live, Replay, Stream
 from xkeymsg.misuse import Usage
 from xkeymsg.models import convert
 from xkeymsg.refusals import redact, refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("DOCUMENT", "PAYLOAD", "Form", "Opener", "View")
 

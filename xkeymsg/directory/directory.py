@@ -20,9 +20,9 @@ from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import DirectoryReport
 from xkeymsg.directory.settings import STREAM
 from xkeymsg.directory.tasks import DirectoryTasks, jittered
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
-from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET

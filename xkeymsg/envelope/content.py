@@ -7,9 +7,9 @@ from enum import IntEnum
 from typing import Final
 
 from xkeymsg import wire
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.limits import Limits
-from xkeymsg.shown import SafeRepr
 
 __all__ = (
     "Headers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xkeymsg.shown import MOST_PLACES, MOST_TEXT, cut, listed
+from xkeymsg.display import MOST_PLACES, MOST_TEXT, cut, listed
 
 __all__ = (
     "AuthenticationError",

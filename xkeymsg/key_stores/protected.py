@@ -15,7 +15,7 @@ from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.passphrases import TERMINAL, new_passphrase, read_passphrase
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider
 from xkeymsg.nkey import Prefix, encode_seed
-from xkeymsg.protected import (
+from xkeymsg.protected_seed import (
     SALT_SIZE,
     ProtectedSeed,
     is_protected,

@@ -17,8 +17,8 @@ from typing import Final, Literal
 
 from nats import errors
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConnectionFailedError, DeliveryError
-from xkeymsg.shown import safe_repr
 from xkeymsg.transport.dial import close, dial
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions

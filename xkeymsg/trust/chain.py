@@ -46,6 +46,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import (
     CertificateLifeError,
     ExcessiveClaimError,
@@ -60,7 +61,6 @@ from xkeymsg.errors import (
     WrongIssuerError,
 )
 from xkeymsg.fields.files import PERMISSION as _PERMISSION
-from xkeymsg.shown import safe_repr
 from xkeymsg.trust.claims import FOREVER, Account, Certificate, Operator, Rights, User
 from xkeymsg.trust.identity import CertifiedKey, Identity, by_age
 from xkeymsg.trust.jwt import Claims

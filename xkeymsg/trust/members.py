@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.display import origin
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import REPLIES
 from xkeymsg.errors import (
@@ -28,7 +29,6 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.nkey import is_seed, quoted_name
 from xkeymsg.refusals import bare
-from xkeymsg.shown import origin
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity

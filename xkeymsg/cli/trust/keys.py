@@ -14,12 +14,12 @@ from typing import Final
 
 import click
 
+from xkeymsg.display import SafeRepr, cut
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public
-from xkeymsg.protected import is_protected
-from xkeymsg.shown import SafeRepr, cut
+from xkeymsg.protected_seed import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
 from xkeymsg.trust.stores.file import parse_seed, read_private_text, seed_line

@@ -11,7 +11,7 @@ from typing import Final
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public, is_seed
-from xkeymsg.protected import is_protected, key_of_seed
+from xkeymsg.protected_seed import is_protected, key_of_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 

@@ -19,10 +19,10 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from xkeymsg.ambient import after_fork
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, TrustError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account
 from xkeymsg.trust.marks import Marks, Seen
