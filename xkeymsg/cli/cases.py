@@ -23,7 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.covering import covers, paths_of
+from xkeymsg.cli.coverage import covers, paths_of
 from xkeymsg.cli.trial import try_to_seal
 from xkeymsg.daemons.common.documents import parse_document
 from xkeymsg.display import cut

@@ -19,7 +19,7 @@ from xkeymsg.cli.trust.flags import (
     taken_subjects,
     when,
 )
-from xkeymsg.cli.trust.issuing import (
+from xkeymsg.cli.trust.issuance import (
     SKEW,
     account_signer,
     check_user,
