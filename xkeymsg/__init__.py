@@ -85,7 +85,7 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Stream
-from xkeymsg.models.convert import document_of
+from xkeymsg.models.conversion import document_of
 from xkeymsg.models.tree import Readers
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View

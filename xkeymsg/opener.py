@@ -36,7 +36,7 @@ from xkeymsg.fields.join import join
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Replay, Stream
 from xkeymsg.misuse import Usage
-from xkeymsg.models import convert
+from xkeymsg.models import conversion
 from xkeymsg.refusals import redact, refusing
 
 __all__ = ("DOCUMENT", "PAYLOAD", "Form", "Opener", "View")
@@ -87,7 +87,7 @@ class View(Message):
                 not str.
             TypeError: If `model` is not one of these kinds.
         """
-        return convert.into(model, self.document, self.withheld)
+        return conversion.into(model, self.document, self.withheld)
 
     def __repr__(self) -> str:
         return f"<View {self.message_id.hex()}, {self.withheld} parts withheld>"

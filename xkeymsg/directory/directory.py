@@ -15,7 +15,7 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.events import DirectoryEvents
-from xkeymsg.directory.own import OwnClaims
+from xkeymsg.directory.own_claims import OwnClaims
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import DirectoryReport
 from xkeymsg.directory.settings import STREAM
@@ -25,7 +25,7 @@ from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XK
 from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.published import BUCKET
+from xkeymsg.trust.stores.published_entries import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("AGAIN", "EVERY", "FULL", "Directory")

@@ -17,7 +17,7 @@ from xkeymsg import primitives
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import Admission, Admit
 from xkeymsg.envelope.head import Head, decode_head
-from xkeymsg.envelope.recent import Recent
+from xkeymsg.envelope.recent_cache import RecentCache
 from xkeymsg.errors import (
     AuthenticationError,
     NotARecipientError,
@@ -154,8 +154,8 @@ class _Cache:
     """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
 
     def __init__(self, senders: int, sessions: int) -> None:
-        self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
-        self.sessions = Recent[_SessionKeys](sessions)
+        self.senders = RecentCache[tuple[derive.PairKeys, ...]](senders)
+        self.sessions = RecentCache[_SessionKeys](sessions)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
         """Add session keys; only those under which a wrap has verified (E-38)."""

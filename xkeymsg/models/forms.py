@@ -21,7 +21,7 @@ from uuid import UUID
 
 from xkeymsg.display import MOST_PLACES
 from xkeymsg.errors import LimitExceededError, MalformedError
-from xkeymsg.models.hashing import find_excess
+from xkeymsg.models.hash_limit import find_excess
 from xkeymsg.models.tree import Fault, Node, Path
 from xkeymsg.places import place
 

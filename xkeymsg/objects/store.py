@@ -36,11 +36,11 @@ from xkeymsg.errors import (
 )
 from xkeymsg.objects.bucket import Bucket
 from xkeymsg.objects.entry import encode_entry, nuid_in, parse_entry
+from xkeymsg.objects.entry_opener import EntryOpener
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo, ObjectResult
 from xkeymsg.objects.manifest import TOMBSTONE, Manifest, encode_manifest
 from xkeymsg.objects.names import chunk_subject, metadata_subject
-from xkeymsg.objects.opening import EntryOpener
 from xkeymsg.objects.reader import ObjectReader
 from xkeymsg.objects.sources import Source, check_source, rewinder
 from xkeymsg.objects.watch import ObjectWatch

@@ -33,7 +33,7 @@ from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.marks_file import MarksFile
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place, Verified
 from xkeymsg.trust.stores.signers import ValidSigner, valid_signers
 

@@ -24,8 +24,8 @@ from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.sender.config import SenderKeySection
 from xkeymsg.errors import PinError
-from xkeymsg.key_stores.released import ReleasedKey
-from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.key_stores.released_key import ReleasedKey
+from xkeymsg.key_stores.store_keys import StoreKeyPair, StoreSigner
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_private, write_seed

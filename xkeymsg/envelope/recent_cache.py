@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from xkeymsg.ambient import after_fork, monotonic
 
-__all__ = ("IDLE", "Recent")
+__all__ = ("IDLE", "RecentCache")
 
 IDLE: Final = 3600.0
 """Seconds for which an unused entry is kept at least, while there is room: the lifetime of a
@@ -20,7 +20,7 @@ sender's session (E-22). After twice this time, adding an entry drops it."""
 _Value = TypeVar("_Value")
 
 
-class Recent(Generic[_Value]):
+class RecentCache(Generic[_Value]):
     """Entries by name, in two generations.
 
     When the younger generation is an hour old, it becomes the elder, and the previous elder is
