@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from xkeymsg.display import SafeRepr, cut
+from xkeymsg.display import SafeRepr, cut, listed
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
@@ -119,8 +119,4 @@ def given_key(text: str, keys: KeyFolder, roles: Mapping[str, str] = {}) -> Sign
         return keys.find(here[0])
     if not here:
         raise KeyStoreError(f"no seed of a key of the role {text} in {keys.path}; give its file")
-    raise ConfigurationError(f"-K: several keys have the role {text}: give one of {_keys(here)}")
-
-
-def _keys(keys: list[str]) -> str:
-    return ", ".join(keys[:8])
+    raise ConfigurationError(f"-K: several keys have the role {text}: give one of {listed(here)}")
