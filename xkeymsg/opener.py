@@ -3,9 +3,9 @@
     bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked --read--> Read
           --release--> Message, or View
 
-Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 15 of
-the specification ("Opening order") in their order. The replay mark comes last, so that a refused
-message leaves no mark (E-72, E-89).
+Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 16 of
+the specification ("Opening order") in their order. The replay mark is the last check, so that a
+refused message leaves no mark (E-72, E-89).
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ class Opener(SafeRepr):
             message = reading.read(unlocked, self._limits)
             return self._release(now_ms, message, form, expected, wire_subject, position)
         except XKeyMsgError as error:
-            error.public_code = "refused"  # the sender is proven
+            error.public_code = "refused"  # a wrap has verified (E-90)
             raise
 
     def _release(

@@ -71,7 +71,8 @@ class Sealer(SafeRepr):
                 forge a signed message of this sender.
             identity: The sender's public user nkey `U…`, for messages that are not signed.
             limits: The limits to enforce.
-            padding: Whether to hide the exact length of the data, for at most 12 % more.
+            padding: Whether to hide the exact length of the data, for one byte and at most 12 %
+                more.
             always_to: Recipients of every message (escrow).
 
         Raises:
