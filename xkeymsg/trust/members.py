@@ -136,7 +136,10 @@ class Members:
         return identity
 
     def _was_admitted(self, error: Exception, authority: Authority, texts: Sequence[User]) -> bool:
-        """Return whether a refused user was admitted once: others may claim any xkey."""
+        """Return whether a refused user is revoked, or was admitted before (T-18).
+
+        A wrong issuer alone is no reason: anyone can certify any xkey.
+        """
         if not isinstance(error, WrongIssuerError):
             return isinstance(error, RevokedError)
         seen = [Seen(t.claims.subject, t.claims.issuer, t.claims.issued) for t in texts]

@@ -201,7 +201,9 @@ def write_private(path: str | Path, text: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise KeyStoreError(f"{path} already exists; keys are never overwritten") from error
+        raise KeyStoreError(
+            f"{path_text(path)} already exists; keys are never overwritten"
+        ) from error
     except OSError as error:
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
     try:
