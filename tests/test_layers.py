@@ -15,19 +15,19 @@ from tests.cases import Lazily, check_each, for_each
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"xkeymsg.shown", "xkeymsg.text"},
+    {"xkeymsg.display", "xkeymsg.text"},
     {"xkeymsg.errors"},
     {"xkeymsg.arguments"},
     {
-        "xkeymsg.armoured",
         "xkeymsg.limits",
-        "xkeymsg.nearest",
-        "xkeymsg.spelling",
         "xkeymsg.refusals",
+        "xkeymsg.spelling",
+        "xkeymsg.suggestions",
+        "xkeymsg.text_armour",
     },
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys", "xkeymsg.files", "xkeymsg.misuse"},
-    {"xkeymsg.protected", "xkeymsg.resealed", "xkeymsg.xkv1"},
+    {"xkeymsg.origins", "xkeymsg.protected_seed", "xkeymsg.xkv1"},
     {"xkeymsg.envelope"},
     {"xkeymsg.fields.pattern", "xkeymsg.fields.values"},
     {"xkeymsg.places"},

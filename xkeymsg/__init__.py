@@ -24,7 +24,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xkeymsg import errors, xkv1
-from xkeymsg.armoured import armour, dearmour
 from xkeymsg.envelope.admission import ANYONE, Admission, SenderTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
@@ -86,12 +85,13 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Stream
-from xkeymsg.models.convert import document_of
+from xkeymsg.models.conversion import document_of
 from xkeymsg.models.tree import Readers
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View
-from xkeymsg.resealed import Origin, Resealed
+from xkeymsg.origins import Origin, Resealed
 from xkeymsg.sealer import Sealer
+from xkeymsg.text_armour import armour, dearmour
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.resolver import Resolver

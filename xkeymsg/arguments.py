@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("Buffer", "Immutable", "as_bytes", "milliseconds")
 

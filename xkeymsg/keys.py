@@ -64,7 +64,8 @@ class XKey(Immutable):
     def fingerprint(self) -> str:
         """Five groups of four characters, for comparing keys by voice.
 
-        100 bits of a hash of the key: finding a second key with the same bits is infeasible.
+        100 bits of a hash of the key: finding another key with the bits of a given one is
+        infeasible. Two keys with equal bits take about 2^50 attempts, but one party makes both.
         """
         bits = (
             int.from_bytes(primitives.digest(b"xkm1/fingerprint", self._raw, size=16), "big") >> 28
@@ -95,8 +96,8 @@ class XKeyPair(Immutable):
     """A secret curve key with its public key.
 
     Only `seed()` returns the secret: `repr`, `str`, errors and logs show the public key, and
-    pickling and copying are refused. Pair keys of xkv1 are cached (bounded, thread-safe): only the
-    first message between two keys costs an X25519. Python cannot wipe memory: see SECURITY.md.
+    pickling and copying are refused. Pair keys of xkv1 are cached (bounded, thread-safe): while
+    one is, messages between two keys cost no X25519. Python cannot wipe memory: see SECURITY.md.
     """
 
     __slots__ = ("_pair_key", "_secret", "public")

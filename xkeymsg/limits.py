@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from xkeymsg.arguments import milliseconds
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.shown import safe_repr
 
 __all__ = ("MAX_HEAD", "MAX_SUBJECT", "AtRest", "Limits", "Live", "Replay", "Stream")
 

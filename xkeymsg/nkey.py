@@ -19,9 +19,9 @@ from typing import Final, NoReturn, Protocol
 
 import nkeys
 
+from xkeymsg.display import SafeRepr, cut
 from xkeymsg.errors import KeyFormatError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.text import may_be_secret
 
 __all__ = (
@@ -113,7 +113,7 @@ def _check(body: bytes, what: str) -> bytes:
     """Verify the checksum of `body` and return the rest."""
     checked = body[:-2]
     if binascii.crc_hqx(checked, 0) != body[-2] | body[-1] << 8:
-        raise KeyFormatError(f"the checksum of {what} is wrong: it was mistyped or truncated")
+        raise KeyFormatError(f"the checksum of {what} is wrong: it was mistyped")
     return checked
 
 

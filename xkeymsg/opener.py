@@ -3,9 +3,9 @@
     bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked --read--> Read
           --release--> Message, or View
 
-Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 15 of
-the specification ("Opening order") in their order. The replay mark comes last, so that a refused
-message leaves no mark (E-72, E-89).
+Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 16 of
+the specification ("Opening order") in their order. The replay mark is the last check, so that a
+refused message leaves no mark (E-72, E-89).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from xkeymsg import native
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer, as_bytes
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope import open as reading
 from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
 from xkeymsg.envelope.content import Headers
@@ -35,9 +36,8 @@ from xkeymsg.fields.join import join
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Replay, Stream
 from xkeymsg.misuse import Usage
-from xkeymsg.models import convert
+from xkeymsg.models import conversion
 from xkeymsg.refusals import redact, refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("DOCUMENT", "PAYLOAD", "Form", "Opener", "View")
 
@@ -87,7 +87,7 @@ class View(Message):
                 not str.
             TypeError: If `model` is not one of these kinds.
         """
-        return convert.into(model, self.document, self.withheld)
+        return conversion.into(model, self.document, self.withheld)
 
     def __repr__(self) -> str:
         return f"<View {self.message_id.hex()}, {self.withheld} parts withheld>"
@@ -292,7 +292,7 @@ class Opener(SafeRepr):
             message = reading.read(unlocked, self._limits)
             return self._release(now_ms, message, form, expected, wire_subject, position)
         except XKeyMsgError as error:
-            error.public_code = "refused"  # the sender is proven
+            error.public_code = "refused"  # a wrap has verified (E-90)
             raise
 
     def _release(

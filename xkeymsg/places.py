@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from xkeymsg.display import MOST_PLACES, cut
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.pattern import pointer
-from xkeymsg.shown import MOST_PLACES, cut
 
 __all__ = ("Path", "first_places", "items_of", "located", "place", "short_pointer")
 

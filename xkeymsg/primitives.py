@@ -1,7 +1,8 @@
-"""The cryptographic primitives; the only module that imports PyNaCl or `cryptography`.
+"""The cryptographic primitives.
 
-Callers have checked that arguments are `bytes` of the right length. `box_open` returns None on an
-authentication failure, so that the caller chooses the error.
+No other module imports PyNaCl; `cryptography` is also imported by `key_stores.certificates`, for
+X.509. Callers have checked that arguments are `bytes` of the right length. `box_open` returns None
+on an authentication failure, so that the caller chooses the error.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ _SALSA_ROUNDS: Final = (
 )  # fmt: skip
 """The quarter-rounds of a double round of Salsa20, by the places of their words."""
 
-# The points of small order on Curve25519 that are canonical u-coordinates: 0, 1, the two of
-# order 8, and p - 1. A shared secret with one of them does not depend on the other side's key.
+# The canonical u-coordinates of points of small order, on Curve25519 or its twist: 0, 1, the two of
+# order 8, and p - 1. The shared secret with one of them is zero, whatever the other side's key.
 _SMALL_ORDER: Final = frozenset(
     u.to_bytes(KEY_SIZE, "little")
     for u in (
@@ -80,9 +81,9 @@ _SMALL_ORDER: Final = frozenset(
 def is_safe_point(raw: bytes) -> bool:
     """Return whether 32 bytes are a canonical X25519 public key that is not of small order.
 
-    RFC 7748 lets implementations accept non-canonical u-coordinates (>= p, or with the high bit
-    set) and small-order points. Both are refused here: the former give one key several encodings,
-    the latter give everybody the same shared secret.
+    RFC 7748 has implementations accept non-canonical u-coordinates (>= p, or with the high bit
+    set), and does not require them to refuse small-order points. Both are refused here: the former
+    give one key several encodings, the latter give everybody the same shared secret.
     """
     # Only p .. 2^255 - 1 and the high bit are not canonical: the last byte usually decides.
     canonical = raw[31] < 0x7F or int.from_bytes(raw, "little") < _P
@@ -197,9 +198,10 @@ equal: Final = hmac.compare_digest
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Return whether a 64-byte signature is valid (spec, E-3 to E-5).
 
-    libsodium implements the whole rule: it refuses s >= L, a public key or R of small order and a
-    non-canonical public key, and compares R byte for byte without the cofactor. OpenSSL, which
-    `cryptography` uses, accepts one signature for every message under a key of small order.
+    libsodium, up to 1.0.22, implements the whole rule: it refuses s >= L, a public key or R of
+    small order and a non-canonical public key, and compares R byte for byte without the cofactor.
+    The vectors have each case, because later releases may differ. OpenSSL, which `cryptography`
+    uses, accepts one signature for every message under a key of small order.
     """
     try:
         bindings.crypto_sign_open(signature + message, public)

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from xkeymsg import native, nkey
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.arguments import Buffer
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.plan import Contents, Headers, Planner, Sharing
 from xkeymsg.envelope.session import (
@@ -32,7 +33,6 @@ from xkeymsg.fields.split import check_size, split
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.refusals import redact, refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("Headers", "Sealer")
 
@@ -71,7 +71,8 @@ class Sealer(SafeRepr):
                 forge a signed message of this sender.
             identity: The sender's public user nkey `U…`, for messages that are not signed.
             limits: The limits to enforce.
-            padding: Whether to hide the exact length of the data, for at most 12 % more.
+            padding: Whether to hide the exact length of the data, for one byte and at most 12 %
+                more.
             always_to: Recipients of every message (escrow).
 
         Raises:

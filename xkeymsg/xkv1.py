@@ -11,7 +11,7 @@ limits:
 - It has no forward secrecy: either stolen secret key opens everything ever sealed between the two.
 
 Only the holders of the two secret keys can read or alter the data. The format is that of `Seal` and
-`Open` in every nkeys library (source: github.com/nats-io/nkeys, xkeys.go):
+`Open` of nkeys in Go, JavaScript, Rust and .NET (source: github.com/nats-io/nkeys, xkeys.go):
 
     sealed = "xkv1" || nonce (24 random bytes) || XSalsa20-Poly1305(pair key, nonce, data)
 

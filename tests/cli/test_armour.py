@@ -13,7 +13,7 @@ from xkeymsg.daemons.common.records import record_of
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
-from xkeymsg.resealed import RESEALED, Origin
+from xkeymsg.origins import RESEALED, Origin
 
 CLI = "xkeymsg.cli"
 ALICE, BOB, RITA = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()

@@ -16,7 +16,7 @@ from xkeymsg import ANYONE, AtRest, Opener, XKeyPair
 from xkeymsg.cli.decoder import Decoder
 from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 from xkeymsg.sealer import Sealer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -14,9 +14,9 @@ from typing import Any
 from tests.cases import for_each
 from tests.running import run
 from xkeymsg import Policy, PolicyError, XKeyMsgError
-from xkeymsg.cli.finding import Finding, lines
+from xkeymsg.cli.findings import Finding, lines
 from xkeymsg.cli.lint import findings
-from xkeymsg.cli.similar import is_similar
+from xkeymsg.cli.similarity import is_similar
 
 FOLDER = Path(__file__).parent / "policies"
 POLICIES = sorted(FOLDER.glob("*/*.toml"))

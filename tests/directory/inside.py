@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.settings import EVENTS
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 
 
 def alarms_of(directory: Directory) -> Collection[object]:

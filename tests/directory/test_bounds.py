@@ -16,7 +16,7 @@ from xkeymsg.directory.settings import place_of, subject_of
 from xkeymsg.errors import MalformedClaimError, NotLoadedError, WrongAccountError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.claims import Account, Certificate
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 
 

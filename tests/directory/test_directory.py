@@ -26,7 +26,7 @@ from xkeymsg import (
 from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import RevokedError
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 
 
 @pytest.fixture

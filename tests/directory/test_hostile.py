@@ -23,7 +23,7 @@ from tests.trust.store import Person
 from xkeymsg import UnknownKeyError, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
-from xkeymsg.directory import own
+from xkeymsg.directory import own_claims
 from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.directory.settings import EVENTS, STREAM, bucket_config, subject_of
@@ -37,7 +37,7 @@ from xkeymsg.trust.stores.published_entry import Place
 @pytest.fixture
 async def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
     monkeypatch.setattr(module, "AGAIN", 0.05)
-    monkeypatch.setattr(own, "REPAIR", 0.2)
+    monkeypatch.setattr(own_claims, "REPAIR", 0.2)
     realm = Realm(tmp_path / "HOSPITAL")
     async with realm.running():
         yield realm

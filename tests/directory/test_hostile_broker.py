@@ -15,7 +15,7 @@ from tests.directory.realm import Realm, withhold
 from tests.running import until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
-from xkeymsg.directory import events, own
+from xkeymsg.directory import events, own_claims
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import account_in
 from xkeymsg.directory.settings import EVENTS, subject_of
@@ -243,7 +243,7 @@ async def test_a_flood_of_events_is_not_listened_to(
 async def test_the_server_shows_the_jwt_of_another_account(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own, "account_in", lambda _: realm.insurer_jwt(age=5))
+    monkeypatch.setattr(own_claims, "account_in", lambda _: realm.insurer_jwt(age=5))
     alice = realm.person("alice")
     async with realm.seat(alice) as at_alice:
         await until(lambda: any("another account" in each for each in at_alice.told))
@@ -265,7 +265,8 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
     async def nothing(*_: object) -> None:
         return
 
-    monkeypatch.setattr(own.OwnClaims, "ask_server", nothing)  # it would have the account's JWT
+    # The server has the account's JWT.
+    monkeypatch.setattr(own_claims.OwnClaims, "ask_server", nothing)
     async with realm.seat(alice, publish=False, wait=0.1) as at_alice:
         await until(lambda: _refused(at_alice.trust, bob.user))
 

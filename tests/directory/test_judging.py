@@ -17,7 +17,7 @@ from xkeymsg.errors import RevokedError
 from xkeymsg.trust import chain, members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.lookup import Lookup
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 
 

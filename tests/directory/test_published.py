@@ -14,7 +14,7 @@ from tests.trust.chains.world import Key
 from xkeymsg import Trust
 from xkeymsg.errors import NotLoadedError, SenderRevokedError, UnknownKeyError
 from xkeymsg.nkey import Prefix
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.directory.realm import Realm
 from xkeymsg import SenderRevokedError, Trust
 from xkeymsg.errors import ConfigurationError, RollbackError
-from xkeymsg.trust.stores.marks_file import forget_marks, merge_marks
+from xkeymsg.trust.stores.marks_file import forget_marks
 from xkeymsg.trust.stores.published_entry import Place
 
 
@@ -149,18 +149,6 @@ def test_forgotten_marks_of_an_account_take_its_jwt_with_them(
     assert again.error is None
     realm.revocations.clear()
     assert counts(again) == realm.clinic_jwt()
-
-
-def test_merged_marks_bring_the_newer_account_jwt(
-    realm: Realm, creds: Path, marks: Path, tmp_path: Path
-) -> None:
-    realm.trust(creds, marks=tmp_path / "other").close()
-    trust, text = restart_after_a_push(realm, creds, marks)
-    trust.close()
-    merge_marks(tmp_path / "other", [marks])
-    again = realm.trust(creds, marks=tmp_path / "other")
-    again.attach()
-    assert counts(again) == text
 
 
 def test_damaged_marks_are_not_mended_by_a_jwt_after_them(

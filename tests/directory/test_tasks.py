@@ -15,16 +15,15 @@ from tests.running import until
 from tests.trust.store import Person
 from xkeymsg import Trust
 from xkeymsg.directory import directory as module
-from xkeymsg.directory import own
-from xkeymsg.directory.directory import Directory
+from xkeymsg.directory import own_claims
 from xkeymsg.directory.events import DirectoryEvents
-from xkeymsg.directory.own import OwnClaims
+from xkeymsg.directory.own_claims import OwnClaims
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.directory.tasks import DirectoryTasks
 from xkeymsg.errors import NotLoadedError, XKeyMsgError
 from xkeymsg.trust import members
 from xkeymsg.trust.claims import User
-from xkeymsg.trust.stores import published
+from xkeymsg.trust.stores import published_entries
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.lookup import Lookup
 
@@ -35,8 +34,8 @@ SECRET = "content of a message"
 async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
     monkeypatch.setattr(module, "AGAIN", 0.05)
     monkeypatch.setattr(module, "EVERY", 0.2)
-    monkeypatch.setattr(own, "EVERY", 0.2)
-    monkeypatch.setattr(own, "REPAIR", 0.2)
+    monkeypatch.setattr(own_claims, "EVERY", 0.2)
+    monkeypatch.setattr(own_claims, "REPAIR", 0.2)
     realm = Realm(tmp_path / "HOSPITAL")
     async with realm.running():
         yield realm
@@ -171,7 +170,7 @@ async def test_a_task_that_has_failed_and_then_ends_is_not_failed() -> None:
 def broken(monkeypatch: pytest.MonkeyPatch, step: str, mallory: Person) -> None:
     """Let one step of judging raise something unforeseen for one user."""
     steps: dict[str, tuple[Any, Callable[..., bool]]] = {
-        "form_fault": (published, lambda place, _: place.user == mallory.user),
+        "form_fault": (published_entries, lambda place, _: place.user == mallory.user),
         "decode": (User, lambda text: f'"{mallory.user}"' in claims_of(text)),
         "identify": (members, lambda _, user, *__: user == mallory.user),
         "take": (Judge, lambda *arguments: arguments[2].place.user == mallory.user),
@@ -228,6 +227,5 @@ async def test_a_directory_whose_task_failed_makes_no_daemon_ready(
     failing.fails = True
     async with running.seat(running.person("alice"), publish=False, wait=0.0) as seat:
         await until(lambda: seat.directory.report().failed == ("verify",))
-        assert isinstance(seat.directory, Directory)
         failing.fails = False
         await seat.directory.loaded(60)

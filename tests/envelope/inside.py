@@ -27,7 +27,7 @@ from xkeymsg.arguments import Buffer
 from xkeymsg.envelope import session as sessions
 from xkeymsg.envelope.admission import Admit, Senders
 from xkeymsg.envelope.head import Head as DecodedHead
-from xkeymsg.envelope.recent import Recent
+from xkeymsg.envelope.recent_cache import RecentCache
 from xkeymsg.envelope.replay import ReplayMemory, StreamPosition
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.unlock import Unlocker
@@ -206,7 +206,7 @@ def caches(opener: Opener) -> tuple[Any, Any]:
     return opener._unlocker._admitted, opener._unlocker._others
 
 
-def names_in(cache: Recent[Any]) -> set[bytes]:
+def names_in(cache: RecentCache[Any]) -> set[bytes]:
     return {*cache.younger, *cache._elder}
 
 

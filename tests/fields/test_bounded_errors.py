@@ -30,8 +30,8 @@ from xkeymsg import (
     XKeyMsgError,
     document_of,
 )
+from xkeymsg.display import MOST_NAME, MOST_PLACES
 from xkeymsg.fields.files import parse_readers
-from xkeymsg.shown import MOST_NAME, MOST_PLACES
 
 ALL = Policy([("/**", ["p"])])
 KNOWN = Policy([("/known/**", ["p"])])

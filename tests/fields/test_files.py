@@ -33,7 +33,6 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (("/**",), ("clinic", "archive")),
     )
     assert policy.allow_unread == {"archive"}
-    assert isinstance(policy, Policy)
 
 
 @for_each(

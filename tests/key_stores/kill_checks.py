@@ -26,7 +26,7 @@ from xkeymsg.key_stores.protocol import WritableProvider
 from xkeymsg.key_stores.providers import parse_store
 from xkeymsg.nkey import Prefix
 
-WRITING: Final = ("key_stores/file.py", "key_stores/writing.py", "trust/stores/file.py")
+WRITING: Final = ("key_stores/file.py", "key_stores/ownership.py", "trust/stores/file.py")
 ON_TOKENS: Final = {"generate", "create", "put", "destroy", "_destroy_public", "_certificates"}
 """The functions of `key_stores/pkcs11.py` that write objects, or run between two such writes."""
 PAIRS: Final = [XKeyPair(bytes([number]) * 32) for number in (1, 2)]

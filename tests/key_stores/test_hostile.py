@@ -18,9 +18,9 @@ from tests.running import DEADLINE, ROOT
 from xkeymsg import KeyStoreError, XKeyPair
 from xkeymsg.key_stores.certificates import released_identity, tls_identity
 from xkeymsg.key_stores.opening import describe, find_key, list_keys, open_key, open_signer
+from xkeymsg.key_stores.ownership import held_lock
 from xkeymsg.key_stores.protocol import StoredKey
-from xkeymsg.key_stores.released import ReleasingProvider
-from xkeymsg.key_stores.writing import held_lock
+from xkeymsg.key_stores.released_key import ReleasingProvider
 
 PAIR = XKeyPair.generate()
 

@@ -24,7 +24,7 @@ from xkeymsg.key_stores import passphrases
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.protected import ProtectedProvider, change_passphrase
 from xkeymsg.nkey import Prefix, encode_seed, is_seed
-from xkeymsg.protected import Cost, ProtectedSeed, protect
+from xkeymsg.protected_seed import Cost, ProtectedSeed, protect
 from xkeymsg.testing import NATSServer
 from xkeymsg.testing.key_stores import check_provider, check_writable
 

@@ -23,8 +23,8 @@ from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.opening import find_key, list_keys, open_key, open_signer
 from xkeymsg.key_stores.protocol import WritableProvider
 from xkeymsg.key_stores.providers import OWN
-from xkeymsg.key_stores.released import ReleasedKey
-from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.key_stores.released_key import ReleasedKey
+from xkeymsg.key_stores.store_keys import StoreKeyPair, StoreSigner
 from xkeymsg.key_stores.systemd import SystemdProvider
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.testing.key_stores import check_provider, check_writable

@@ -17,7 +17,7 @@ from tests.running import LONG
 from xkeymsg import KeyStoreError, XKeyPair, open_key
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.opening import list_certificates, list_keys
-from xkeymsg.key_stores.writing import StoreOwnedError
+from xkeymsg.key_stores.ownership import StoreOwnedError
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.testing.key_stores import check_several
 from xkeymsg.trust.claims import Certificate

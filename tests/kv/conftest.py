@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-import xkeymsg
-from tests.client.conftest import nothing_is_left_behind
-from tests.running import DEADLINE
-from xkeymsg import KVBucket, KVEntry, XKeyPair
+from tests.client.conftest import (
+    ALICE,
+    BOB,
+    CAROL,
+    EVE,
+    PEERS,
+    Town,
+    nothing_is_left_behind,
+)
+from xkeymsg import KVBucket, KVEntry
 from xkeymsg.client.client import Client
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.kv.jetstream import JetStreamStore
-from xkeymsg.testing import MemoryNATS, NATSServer
-from xkeymsg.testing.pytest_plugin import peers_of
+from xkeymsg.testing import NATSServer
 
-ALICE, BOB, CAROL, EVE = (XKeyPair.generate() for _ in range(4))
-PEERS = peers_of({"alice": ALICE, "bob": BOB, "carol": CAROL})
 BUCKET = "config"
 Pair = tuple[Client, Client]
 
 
-class Broker:
+class Broker(Town):
     """The broker of a bucket: reads and writes whatever it likes."""
-
-    def __init__(self, server: NATSServer | None) -> None:
-        self.server = server
-        self.memory = MemoryNATS()
-
-    def connect(
-        self, key: XKeyPair = ALICE, trust: Any = PEERS, **options: Any
-    ) -> AbstractAsyncContextManager[Client]:
-        if self.server is None:
-            return self.memory.connect(key=key, trust=trust, **options)
-        options = {"timeout": DEADLINE, **options}
-        return xkeymsg.connect(self.server.url, key=key, trust=trust, **options)
 
     async def stored(self, client: Client, name: str, bucket: str = BUCKET) -> StoredEntry:
         """What is stored under a key on the wire."""

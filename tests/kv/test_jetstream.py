@@ -15,8 +15,7 @@ from nats.js.errors import KeyDeletedError as NatsDeletedError
 from nats.js.errors import KeyNotFoundError as NatsNotFoundError
 from nats.js.errors import KeyWrongLastSequenceError
 
-import xkeymsg
-from tests.kv.conftest import ALICE, BOB, BUCKET, PEERS, taken, writer
+from tests.kv.conftest import ALICE, BOB, BUCKET, Broker, taken, writer
 from tests.running import DEADLINE, until
 from tests.servers import needs_server
 from xkeymsg import (
@@ -37,11 +36,8 @@ from xkeymsg.testing import NATSServer
 
 @asynccontextmanager
 async def both(server: NATSServer, **options: Any) -> AsyncIterator[tuple[Client, Client]]:
-    options = {"timeout": DEADLINE, **options}
-    async with (
-        xkeymsg.connect(server.url, key=ALICE, trust=PEERS, **options) as alice,
-        xkeymsg.connect(server.url, key=BOB, trust=PEERS, **options) as bob,
-    ):
+    broker = Broker(server)
+    async with broker.connect(ALICE, **options) as alice, broker.connect(BOB, **options) as bob:
         yield alice, bob
 
 

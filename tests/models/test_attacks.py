@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from tests.cases import for_each
 from tests.models.journey import ALL, for_all, there_and_back
 from xkeymsg import WITHHELD, MalformedError, Policy, PolicyError, Readers, document_of
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 SECRET = "Grunewaldstrasse"
 HR = Readers("hr")

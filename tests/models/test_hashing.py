@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from tests.cases import for_each
 from tests.models.journey import for_all, there_and_back
 from xkeymsg import LimitExceededError, MalformedError, Policy, PolicyError, document_of
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 PRIME = 2**61 - 1
 """The hash of each multiple is 0."""

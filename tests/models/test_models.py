@@ -40,7 +40,7 @@ from xkeymsg import (
     document_of,
 )
 from xkeymsg.fields.split import split
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 
 class Grade(Enum):

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from tests.cases import for_each
 from tests.models.journey import ALL, for_all, opened, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, XKeyMsgError, document_of
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 SECRET = "Grunewaldstrasse"
 DAY = date(2026, 2, 3)

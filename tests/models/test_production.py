@@ -25,7 +25,7 @@ from typing_extensions import TypeAliasType
 from tests.cases import for_each
 from tests.models.journey import ALL, for_all, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, Readers, document_of
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 if TYPE_CHECKING:
     from fractions import Fraction as Unimported

@@ -16,7 +16,7 @@ from tests.cases import for_each
 from tests.models.journey import ALL, for_all, opened, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, Readers, document_of
 from xkeymsg.fields.values import WITHHELD
-from xkeymsg.models.convert import into
+from xkeymsg.models.conversion import into
 
 SECRET = "Grunewaldstrasse"
 DAY = date(2026, 2, 3)

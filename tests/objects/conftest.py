@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +11,8 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE, until
+from tests.client.conftest import nothing_is_left_behind
+from tests.running import DEADLINE
 from xkeymsg import Client, ObjectStore, XKeyPair
 from xkeymsg.objects.names import metadata_subject
 from xkeymsg.testing import NATSServer
@@ -101,12 +101,4 @@ async def scene(jetstream_server: NATSServer) -> AsyncIterator[Scene]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task, or that asyncio had something to complain of."""
-    loop, complaints = asyncio.get_running_loop(), []
-    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
-    before = asyncio.all_tasks()
-    yield
-    await until(lambda: asyncio.all_tasks() - before <= {asyncio.current_task()})
-    assert complaints == []
+__all__ = ("ALICE", "BOB", "BUCKET", "CAROL", "EVE", "Scene", "nothing_is_left_behind", "scene_on")

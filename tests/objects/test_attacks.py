@@ -253,7 +253,7 @@ async def test_an_object_from_the_future_is_refused(
     created = (await scene.reader.info("a")).created
     assert created is not None
     early = (created - timedelta(minutes=5)).timestamp()
-    monkeypatch.setattr("xkeymsg.objects.opening.now_ns", lambda: int(early * 10**9))
+    monkeypatch.setattr("xkeymsg.objects.entry_opener.now_ns", lambda: int(early * 10**9))
     assert await refused(scene) == "stale"
 
 

@@ -11,9 +11,9 @@ from tests.objects.vectors import JSON, as_json, objects
 from xkeymsg import ObjectTruncatedError, XKey, XKeyMsgError, XKeyPair
 from xkeymsg.client.core import Core
 from xkeymsg.objects.chunks import DataOpener
+from xkeymsg.objects.entry_opener import EntryOpener
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.names import metadata_subject
-from xkeymsg.objects.opening import EntryOpener
 
 VECTORS = json.loads(JSON.read_text())
 
@@ -43,7 +43,7 @@ def read(vector: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_vector(vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xkeymsg.objects.opening.now_ns", lambda: vector["now"] * 10**6)
+    monkeypatch.setattr("xkeymsg.objects.entry_opener.now_ns", lambda: vector["now"] * 10**6)
     code, found = "success", None
     try:
         found = read(vector)

@@ -48,9 +48,9 @@ from xkeymsg.client.outgoing import Room
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Planner
 from xkeymsg.limits import AtRest
+from xkeymsg.origins import RESEALED
 from xkeymsg.reseal import run
 from xkeymsg.reseal.copier import Copier
-from xkeymsg.resealed import RESEALED
 from xkeymsg.testing.pytest_plugin import peers_of
 from xkeymsg.trust.stores.file import lock_file
 

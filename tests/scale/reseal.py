@@ -18,8 +18,8 @@ from xkeymsg import Opener, Sealer, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.limits import AtRest
+from xkeymsg.origins import id_text
 from xkeymsg.reseal.reader import Begin, stored_messages
-from xkeymsg.resealed import id_text
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from xkeymsg.transport.lean import LeanClient
+from xkeymsg.transport.lean_client import LeanClient
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 

@@ -28,7 +28,7 @@ from xkeymsg.testing import NATSServer
 from xkeymsg.transport import link as link_module
 from xkeymsg.transport import raw
 from xkeymsg.transport.headers import encode_block
-from xkeymsg.transport.lean import PENDING
+from xkeymsg.transport.lean_client import PENDING
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.raw import Raw
 

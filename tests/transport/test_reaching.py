@@ -20,7 +20,7 @@ from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport import keeper
 from xkeymsg.transport.dial import dialled
-from xkeymsg.transport.lean import LeanClient
+from xkeymsg.transport.lean_client import LeanClient
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 

@@ -16,7 +16,7 @@ from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.stores import marks_file
-from xkeymsg.trust.stores.marks_file import MarksFile, forget_marks, merge_marks, read_marks
+from xkeymsg.trust.stores.marks_file import MarksFile, forget_marks, read_marks
 
 ACCOUNT = Key(Prefix.ACCOUNT, "marks file").public
 USER = Key(Prefix.USER, "marks file").public
@@ -214,17 +214,6 @@ def test_a_symlink_at_the_temporary_name_is_not_followed(path: Path, tmp_path: P
     file.record([Seen(ACCOUNT, ISSUER, 5)], sync=True)
     assert file.error is not None
     assert victim.read_text() == "kept"
-
-
-def test_files_merge_by_maximum(path: Path, tmp_path: Path) -> None:
-    """T-15."""
-    for name, times in (("marks.json", {ISSUER: 5, OTHER: 1}), ("b", {ISSUER: 3, OTHER: 2})):
-        file = MarksFile(tmp_path / name)
-        file.record(Seen(ACCOUNT, issuer, at) for issuer, at in times.items())
-        file.close()
-    merge_marks(path, [tmp_path / "b"])
-    merged = read_marks(path)
-    assert (newest(merged), newest(merged, issuer=OTHER)) == (5, 2)
 
 
 def test_an_administrator_can_forget_the_marks_of_a_key(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.test_secrets import PASTED, attempt
 from tests.trust.store import Store
 from xkeymsg import ConfigurationError, Trust, XKeyPair
-from xkeymsg.trust.stores.marks_file import MarksFile, forget_marks, merge_marks, read_marks
+from xkeymsg.trust.stores.marks_file import MarksFile, forget_marks, read_marks
 
 _Use = Callable[[Store, str], object]
 
@@ -38,7 +38,6 @@ USES: dict[str, _Use] = {
     "own user": lambda store, secret: load(store).check_own(XKeyPair(bytes(32)).public, secret),
     "file of marks": lambda store, secret: forget_marks(secret, [store.account.public]),
     "forgotten": lambda _, secret: forget_marks("marks.json", [secret]),
-    "merged": lambda _, secret: merge_marks("marks.json", [secret]),
 }
 
 

@@ -11,8 +11,8 @@ from tests.cases import check_each, for_each
 from tests.vectors import text_forms
 from xkeymsg import KeyStoreError, XKey, XKeyMsgError, armour, dearmour
 from xkeymsg.nkey import Prefix
-from xkeymsg.protected import ProtectedSeed
-from xkeymsg.resealed import Origin, resealed_by
+from xkeymsg.origins import Origin, resealed_by
+from xkeymsg.protected_seed import ProtectedSeed
 
 KEY = bytes(XKey.parse(text_forms.key_of(Prefix.CURVE, "x")[1]))
 

@@ -23,16 +23,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.covering import covers, paths_of
+from xkeymsg.cli.coverage import covers, paths_of
 from xkeymsg.cli.trial import try_to_seal
 from xkeymsg.daemons.common.documents import parse_document
+from xkeymsg.display import cut
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.fields.pattern import parse_pattern
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.files import read_file, read_text
-from xkeymsg.nearest import did_you_mean
-from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import is_texts, parse_toml
 
 __all__ = ("Case", "failures", "load_cases")

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 import xkeymsg
-from xkeymsg.cli.lazy import LazyGroup
+from xkeymsg.cli.lazy_group import LazyGroup
 from xkeymsg.daemons.common.command import version_flag
 from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES
 

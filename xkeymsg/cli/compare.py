@@ -11,7 +11,7 @@ from functools import cache
 from json import dumps
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.covering import (
+from xkeymsg.cli.coverage import (
     Path,
     PatternOf,
     contains,
@@ -21,14 +21,14 @@ from xkeymsg.cli.covering import (
     paths_of,
     shown_shape,
 )
-from xkeymsg.cli.finding import Finding
-from xkeymsg.cli.similar import is_similar
+from xkeymsg.cli.findings import Finding
+from xkeymsg.cli.similarity import is_similar
 from xkeymsg.cli.trial import try_to_seal
+from xkeymsg.display import MOST_PLACES, cut, listed
 from xkeymsg.errors import FieldAmbiguousError, FieldDeniedError, XKeyMsgError
 from xkeymsg.fields.pattern import Segment, fold, pointer
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.places import items_of, place, short_pointer
-from xkeymsg.shown import MOST_PLACES, cut, listed
 
 __all__ = ("Comparison",)
 

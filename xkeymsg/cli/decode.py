@@ -13,7 +13,7 @@ import click
 
 from xkeymsg.cli.recipients import PEERS, NamedSenders, is_anyone, senders_of
 from xkeymsg.daemons.common.flags import key_flags, required_pair
-from xkeymsg.daemons.common.listening import is_local, listening
+from xkeymsg.daemons.common.listeners import is_local, listening
 from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.keys import Keyring

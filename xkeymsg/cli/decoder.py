@@ -25,7 +25,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from xkeymsg.armoured import dearmour, is_armoured
 from xkeymsg.cli.inspect import describe_envelope
 from xkeymsg.cli.web.guard import Guard
 from xkeymsg.daemons.common.records import record_of
@@ -39,6 +38,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.limits import Limits
 from xkeymsg.opener import Opener
+from xkeymsg.text_armour import dearmour, is_armoured
 from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("MOST_BODY", "PATH", "Decoder")

@@ -29,6 +29,7 @@ from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.entries import certificates_in
+from xkeymsg.display import cut
 from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,
@@ -37,7 +38,6 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.files import read_text
-from xkeymsg.shown import cut
 from xkeymsg.trust.stores.chains import Trust
 
 __all__ = ("directory", "init", "list_", "publish", "verify", "watch")

@@ -25,7 +25,7 @@ from xkeymsg.envelope.inspect import Inspection
 from xkeymsg.envelope.inspect import inspect as inspect_envelope
 from xkeymsg.errors import ContentTypeError, SenderRevokedError, TrustError, XKeyMsgError
 from xkeymsg.key_stores.opening import list_keys, open_key
-from xkeymsg.key_stores.stored import StoreKeyPair
+from xkeymsg.key_stores.store_keys import StoreKeyPair
 from xkeymsg.keys import Keyring, XKeyPair, decode_user
 from xkeymsg.limits import AtRest, Limits
 from xkeymsg.opener import Opener

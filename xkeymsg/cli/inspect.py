@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 import click
 
 from xkeymsg import xkv1
-from xkeymsg.armoured import dearmour, is_armoured
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.envelope.inspect import Inspection
 from xkeymsg.envelope.inspect import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError
+from xkeymsg.text_armour import dearmour, is_armoured
 
 __all__ = ("describe_envelope", "inspect", "print_fields", "read_sealed")
 

@@ -13,7 +13,7 @@ from xkeymsg.key_stores.passphrases import TERMINAL, new_passphrase
 from xkeymsg.key_stores.protected import parse_protected, protected_text
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
-from xkeymsg.protected import is_protected
+from xkeymsg.protected_seed import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import (
     parse_seed,

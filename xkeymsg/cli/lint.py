@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from xkeymsg.cli.compare import Comparison
-from xkeymsg.cli.covering import PatternOf, contains, listed_readers, patterns_of
-from xkeymsg.cli.finding import Finding
+from xkeymsg.cli.coverage import PatternOf, contains, listed_readers, patterns_of
+from xkeymsg.cli.findings import Finding
+from xkeymsg.display import cut, listed
 from xkeymsg.fields.matching import NO_PATTERN
 from xkeymsg.fields.pattern import Segment, fold
 from xkeymsg.fields.policy import Policy
-from xkeymsg.nearest import did_you_mean, misspelt
-from xkeymsg.shown import cut, listed
 from xkeymsg.spelling import quoted
+from xkeymsg.suggestions import did_you_mean, misspelt
 
 __all__ = ("findings",)
 

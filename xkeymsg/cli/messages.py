@@ -10,7 +10,6 @@ from typing import BinaryIO
 import click
 from click.core import ParameterSource
 
-from xkeymsg.armoured import armour
 from xkeymsg.cli.documents import is_utf8_terminal, read_document, to_json
 from xkeymsg.cli.inspect import read_sealed
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
@@ -36,6 +35,7 @@ from xkeymsg.keys import Keyring, Recipient, XKey
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer
+from xkeymsg.text_armour import armour
 from xkeymsg.trust.peers import Peers
 from xkeymsg.xkv1 import open as open_xkv1
 from xkeymsg.xkv1 import seal as seal_xkv1

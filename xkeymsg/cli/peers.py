@@ -21,8 +21,8 @@ from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
-from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import is_seed
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer, shown
 

@@ -12,7 +12,7 @@ import click
 
 from xkeymsg.cli.cases import failures, load_cases
 from xkeymsg.cli.documents import is_utf8_terminal, read_document, to_json
-from xkeymsg.cli.finding import Finding, lines
+from xkeymsg.cli.findings import Finding, lines
 from xkeymsg.cli.lint import findings
 from xkeymsg.cli.matrix import as_text, make_matrix
 from xkeymsg.cli.output import PRIVATE, write

@@ -19,9 +19,9 @@ from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.rotation import OwnKeys, certified_key, new_certificate, shown_keys
 from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates, list_keys
+from xkeymsg.key_stores.ownership import StoreOwnedError
 from xkeymsg.key_stores.protocol import WritableProvider
 from xkeymsg.key_stores.providers import ask, parse_store
-from xkeymsg.key_stores.writing import StoreOwnedError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, Signer
 from xkeymsg.text import path_text

@@ -18,8 +18,8 @@ from xkeymsg.key_stores.passphrases import TERMINAL
 from xkeymsg.key_stores.protected import change_passphrase
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
 from xkeymsg.key_stores.providers import Store, ask, parse_store
-from xkeymsg.key_stores.released import single_seed
-from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.key_stores.released_key import single_seed
+from xkeymsg.key_stores.store_keys import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, is_public
 from xkeymsg.trust.stores.file import read_private

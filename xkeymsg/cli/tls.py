@@ -11,7 +11,7 @@ import click
 
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.key_stores.certificates import released_identity
-from xkeymsg.key_stores.sealed import sealed_memory
+from xkeymsg.key_stores.sealed_memory import sealed_memory
 from xkeymsg.text import path_text
 
 __all__ = ("tls",)

@@ -23,6 +23,7 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.client.telemetry import Destination
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import Reloadable, To
+from xkeymsg.display import safe_repr
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
@@ -35,7 +36,6 @@ from xkeymsg.kv.buckets import KVBuckets
 from xkeymsg.limits import AtRest, Live
 from xkeymsg.objects.stores import ObjectStores
 from xkeymsg.opener import View
-from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("RELOAD", "Client")

@@ -14,8 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from xkeymsg.display import cut
 from xkeymsg.errors import ConfigurationError, ServiceError, TransportError, XKeyMsgError
-from xkeymsg.shown import cut
 
 __all__ = ("ErrorLog",)
 

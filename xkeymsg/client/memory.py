@@ -21,11 +21,11 @@ from typing import BinaryIO, Final, NamedTuple
 from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
 from xkeymsg.arguments import milliseconds
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, LimitExceededError, ValueRollbackError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 

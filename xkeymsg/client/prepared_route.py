@@ -13,10 +13,10 @@ from xkeymsg.client.outgoing import Outgoing, Room, check_subject, most_bytes
 from xkeymsg.client.stats import Stats
 from xkeymsg.client.telemetry import Destination, Tracing
 from xkeymsg.client.trust import ONE, ClientTrust, To
+from xkeymsg.display import safe_repr
 from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.refusals import redact
-from xkeymsg.shown import safe_repr
 
 __all__ = ("PreparedRoute",)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.client.error_log import ErrorLog
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.shown import safe_repr
 
 __all__ = ("Events", "OnError", "Stats", "Where")
 

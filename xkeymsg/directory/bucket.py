@@ -7,8 +7,8 @@ from typing import Any
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.directory.settings import STREAM, bucket_config, bucket_faults
+from xkeymsg.display import cut
 from xkeymsg.errors import ConfigurationError, DeliveryError
-from xkeymsg.shown import cut
 
 __all__ = ("check_bucket", "create_bucket")
 

@@ -15,17 +15,17 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.events import DirectoryEvents
-from xkeymsg.directory.own import OwnClaims
+from xkeymsg.directory.own_claims import OwnClaims
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import DirectoryReport
 from xkeymsg.directory.settings import STREAM
 from xkeymsg.directory.tasks import DirectoryTasks, jittered
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
-from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.published import BUCKET
+from xkeymsg.trust.stores.published_entries import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("AGAIN", "EVERY", "FULL", "Directory")

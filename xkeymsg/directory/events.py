@@ -11,7 +11,7 @@ from xkeymsg.directory.reader import sequence_of
 from xkeymsg.directory.settings import EVENTS, place_of
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 
 __all__ = ("FLOOD", "DirectoryEvents")
 

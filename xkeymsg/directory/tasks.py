@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from xkeymsg.ambient import monotonic, random_bytes
+from xkeymsg.display import origin
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.shown import origin
 
 __all__ = ("DirectoryTasks", "jittered")
 

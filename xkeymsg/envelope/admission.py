@@ -59,6 +59,7 @@ def admission_of(senders: Senders) -> Admit:
     Raises:
         ConfigurationError: If `senders` has another type, or holds anything other than keys.
         KeyFormatError: If a mapping's value is not a public user key.
+        TypeError: If a mapping's value is not a str.
     """
     if isinstance(senders, _Anyone):
         verdict = Admission(admitted=False)
@@ -88,5 +89,5 @@ def _user(senders: object, key: object) -> frozenset[bytes]:
 
 
 def knows_users(senders: Senders) -> bool:
-    """Return whether user keys can be known; otherwise signatures are ignored (E-66)."""
+    """Return whether user keys can be known; without them, signatures are ignored (E-65)."""
     return isinstance(senders, Mapping) or hasattr(senders, "admit")

@@ -7,9 +7,9 @@ from enum import IntEnum
 from typing import Final
 
 from xkeymsg import wire
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.limits import Limits
-from xkeymsg.shown import SafeRepr
 
 __all__ = (
     "Headers",
@@ -76,7 +76,7 @@ class TransportHeaders(Headers):
 
 
 def padded(content: bytes) -> bytes:
-    """Pad to a Padmé length: at most 12 % more, and few distinct lengths.
+    """Append one byte, and pad to a Padmé length: at most 12 % more, and few distinct lengths.
 
     (Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with
     PURBs", 2019, section 4.)
@@ -113,6 +113,7 @@ def encode_message_array(
     Raises:
         LimitExceededError: If there are too many headers, or they are too long.
         MalformedError: If a text is not valid Unicode.
+        TypeError: If a text is not a str.
     """
     pairs = list(headers)
     if len(pairs) > limits.headers:

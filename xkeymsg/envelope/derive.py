@@ -1,6 +1,6 @@
 """The key derivations of the format (spec, "Pair keys", "Views", "Parts", "Signature").
 
-Each has its own label and hashes an input of fixed length, so that no two can collide.
+Each has its own label and hashes an input of fixed length, so that no two hash the same input.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
         peer: The public key of the other side.
         ephemeral: E.
         recipient: R.
-        auth: The pair's `auth_key`: deriving it takes a static secret of the pair, so that K
-            authenticates the sender.
+        auth: The pair's `auth_key`: deriving it takes the static secret of the sender or of the
+            recipient, so that K authenticates the sender to the recipient.
 
     Raises:
         BadKeyError: If the shared secret is all zeros (E-2).

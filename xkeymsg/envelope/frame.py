@@ -92,8 +92,8 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int,
 
     Raises:
         LimitExceededError: If there are too many recipients (E-30).
-        MalformedError: If the tags are malformed (E-31), or the wraps do not match them (E-33,
-            E-34).
+        MalformedError: If the tags are malformed (E-31, E-32), or the wraps do not match them
+            (E-33, E-34).
     """
     start, end = wire.read_bin(data, at, len(data), "the tags", TAG_SIZE * limits.recipients)
     tags = data[start:end]
@@ -181,7 +181,7 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
-        raise MalformedError("the signature is not 0 or 64 bytes, directly before the wraps")
+        raise MalformedError("the signature must have 0 or 64 bytes, and end at the wraps")
     kinds = [part[0] for part in parts]
     if views or len(parts) != 1 or kinds[0] not in _PAYLOADS.values():
         _check_together(views, kinds)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head, from_milliseconds
 from xkeymsg.keys import XKey
-from xkeymsg.resealed import Resealed, resealed_by
-from xkeymsg.shown import SafeRepr
+from xkeymsg.origins import Resealed, resealed_by
 
 __all__ = ("Message",)
 

@@ -2,8 +2,8 @@
 
     Unlocked --read--> Read
 
-Every byte is authenticated as the sender's, but the sender may be malicious. A `Read` holds
-plaintext that is not released yet; `Opener` releases it after the last check.
+Every byte that is read here is authenticated as the sender's, but the sender may be malicious. A
+`Read` holds plaintext that is not released yet; `Opener` releases it after the last check.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes)
     """Open `commitment || ciphertext`; the commitment is always checked first (E-57)."""
     sealed = start + frame.COMMIT_SIZE
     if not primitives.equal(view[start:sealed], keys[32:]):
-        raise CommitmentError("the content key does not match the commitment for all readers")
+        raise CommitmentError("the key of a part or view does not match its commitment")
     try:
         return primitives.AEAD(keys[:32]).decrypt(derive.ZERO_NONCE, view[sealed:end], None)
     except primitives.InvalidTag:

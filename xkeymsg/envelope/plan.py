@@ -1,4 +1,4 @@
-"""Planning: checks the arguments of sealing, computes the envelope's length ("Sealing order").
+"""Planning: checks the arguments of sealing, and computes the length ("Sealing order").
 
 A `Planner` holds the settings shared by all messages of a sealer: limits, identity, padding, and
 the recipients of every message. It encrypts nothing and draws no random bytes.
@@ -149,7 +149,7 @@ class Planner:
         """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the system clock is out of range for an envelope: set it")
-        if expires is revision is None:
+        if expires is None and revision is None:
             return self._attributes
         if revision is not None and type(revision) is not int:  # True and 7.0 would pass
             raise TypeError(f"a revision must be an int, not {type(revision).__name__}")

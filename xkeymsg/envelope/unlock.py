@@ -4,8 +4,8 @@
 
 Before `Unlocked`, the bytes may come from anybody. The order of the checks bounds the work: limits
 come first; no X25519 is computed with the key of a sender that is not admitted, nor with an
-ephemeral key unless a keyed hash (the tag) shows that the message is for us; and the bytes between
-the tags and the wraps are hashed, not parsed.
+ephemeral key unless its keyed hash, the tag, is for us: strangers can only copy both from a
+message; and the bytes between the tags and the wraps are hashed, not parsed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xkeymsg import primitives
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import Admission, Admit
 from xkeymsg.envelope.head import Head, decode_head
-from xkeymsg.envelope.recent import Recent
+from xkeymsg.envelope.recent_cache import RecentCache
 from xkeymsg.errors import (
     AuthenticationError,
     NotARecipientError,
@@ -74,7 +74,10 @@ class Admitted(NamedTuple):
 
 
 class Unlocked(NamedTuple):
-    """An envelope whose wrap for us has verified (steps 5 to 7): the sender made every byte."""
+    """An envelope whose wrap for us has verified (steps 5 to 7).
+
+    The sender made every byte before the wraps, and ours, unless our secret key was stolen.
+    """
 
     admitted: Admitted
     body: frame.Span
@@ -127,7 +130,7 @@ def admit(located: Located, admission_of: Admit) -> Admitted:
     except SenderRevokedError as error:
         if not error.users or head.identity in error.users:
             raise
-        admission = None  # anyone can certify the key, and be revoked
+        admission = None  # of another user: anyone can certify the key, and be revoked (T-18)
     if admission is None:
         raise SenderNotAdmittedError(f"{XKey(head.sender)} may not send on this subject")
     if admission.users and head.identity not in admission.users:
@@ -154,8 +157,8 @@ class _Cache:
     """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
 
     def __init__(self, senders: int, sessions: int) -> None:
-        self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
-        self.sessions = Recent[_SessionKeys](sessions)
+        self.senders = RecentCache[tuple[derive.PairKeys, ...]](senders)
+        self.sessions = RecentCache[_SessionKeys](sessions)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
         """Add session keys; only those under which a wrap has verified (E-38)."""
@@ -237,7 +240,7 @@ class Unlocker:
         return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
 
     def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
-        """Derive K, the only X25519 with a key that anybody can choose, after the tag matched."""
+        """Derive K, at the cost of an X25519 with the ephemeral key: only for a matching tag."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
         e = head.ephemeral
         return self._aead(derive.wrap_key(own.pair, XKey(e), e, own.public, auth_key))

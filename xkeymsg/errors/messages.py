@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xkeymsg.shown import MOST_PLACES, MOST_TEXT, cut, listed
+from xkeymsg.display import MOST_PLACES, MOST_TEXT, cut, listed
 
 __all__ = (
     "AuthenticationError",
@@ -92,7 +92,7 @@ class LimitExceededError(EnvelopeError):
 
 
 class BadKeyError(EnvelopeError):
-    """A public key in an envelope is of small order, or not canonical."""
+    """A public key is of small order, or not canonical; or a shared secret is all zeros."""
 
     code = "bad_key"
 
@@ -128,7 +128,7 @@ class AuthenticationError(OpenError):
 
 
 class CommitmentError(OpenError):
-    """A content key does not match its commitment: readers would get different contents."""
+    """The key of a part or view does not match its commitment: readers could get other contents."""
 
     code = "commitment"
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.display import cut
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import is_texts, masked, parse_toml, path_text
 
 __all__ = (

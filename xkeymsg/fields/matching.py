@@ -15,10 +15,10 @@ from itertools import repeat
 from json import dumps
 from typing import Any, Final
 
+from xkeymsg.display import cut
 from xkeymsg.errors import FieldAmbiguousError
 from xkeymsg.fields.pattern import EMPTY, Filter, Segment, fold, number_of
 from xkeymsg.places import short_pointer
-from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
 __all__ = ("DENIED", "NO_PATTERN", "STATES", "State", "States")

@@ -149,7 +149,10 @@ _NUMBER: Final = re.compile(r"(?a:[+-]?(\d{1,4300}(\.\d{0,4300})?|\.\d{1,4300})(
 
 
 def fold(name: str) -> str:
-    """Return the folded form, equal for names that a person could confuse (F-64)."""
+    """Return the folded form: names with one form differ in case, marks or the like (F-64).
+
+    Homoglyphs have different forms.
+    """
     seen = name if name.isascii() and name.isalnum() else _UNSEEN.sub("", name)
     if len(seen) > _FOLDED:
         return name

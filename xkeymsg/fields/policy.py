@@ -8,6 +8,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from xkeymsg.display import SafeRepr, cut
 from xkeymsg.errors import FieldAmbiguousError, LimitExceededError, PolicyError
 from xkeymsg.faults import check
 from xkeymsg.fields.files import check_permissions, parse_policy
@@ -19,7 +20,6 @@ from xkeymsg.models.annotations import rules_of
 from xkeymsg.places import Path as Place
 from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.spelling import quoted
 from xkeymsg.text import masked, path_text
 

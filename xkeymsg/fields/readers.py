@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from xkeymsg.display import listed
 from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.misuse import check_lasting
-from xkeymsg.shown import listed
 
 __all__ = ("Holders", "KnownHolders", "Readers")
 

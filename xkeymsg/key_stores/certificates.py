@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.providers import ask, find_provider
-from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.released_key import ReleasingProvider
 from xkeymsg.refusals import refusing
 
 __all__ = ("Validity", "matches", "released_identity", "tls_identity", "validities")

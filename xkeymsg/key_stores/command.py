@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.paths import replaceable
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider, readable
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasingProvider, readable
 from xkeymsg.text import may_be_secret, path_text
 
 __all__ = ("CommandProvider", "check_program")

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider, readable
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasingProvider, readable
 
 __all__ = ("DescriptorProvider",)
 

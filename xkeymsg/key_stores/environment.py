@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasingProvider
 
 __all__ = ("EnvironmentProvider",)
 

@@ -11,9 +11,7 @@ from typing import Final
 
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.paths import replaceable
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider, single_seed
-from xkeymsg.key_stores.writing import (
+from xkeymsg.key_stores.ownership import (
     MOST_CERTIFICATE,
     ask_owner,
     asked,
@@ -21,6 +19,8 @@ from xkeymsg.key_stores.writing import (
     held_lock,
     is_certificate,
 )
+from xkeymsg.key_stores.paths import replaceable
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasedKey, ReleasingProvider, single_seed
 from xkeymsg.nkey import Prefix, encode_seed, is_public
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text

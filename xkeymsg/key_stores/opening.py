@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from xkeymsg.display import cut
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
 from xkeymsg.key_stores.providers import Store, ask, parse_store
-from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.key_stores.store_keys import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Signer, is_public
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
 __all__ = (

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.command import check_program
-from xkeymsg.key_stores.sealed import sealed_memory
+from xkeymsg.key_stores.sealed_memory import sealed_memory
 from xkeymsg.text import path_text
 
 __all__ = ("URI_LABEL", "load_provider", "provider_path", "uri_pem")

@@ -13,7 +13,7 @@ from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.command import CommandProvider
 from xkeymsg.key_stores.descriptor import DescriptorProvider
 from xkeymsg.key_stores.file import FileProvider
-from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.released_key import ReleasingProvider
 from xkeymsg.key_stores.systemd import SystemdProvider
 from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark

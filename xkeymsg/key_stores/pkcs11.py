@@ -13,15 +13,15 @@ from typing import Any, Final
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyFormatError, KeyStoreError
-from xkeymsg.key_stores.passphrases import released_text
-from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
-from xkeymsg.key_stores.writing import (
+from xkeymsg.key_stores.ownership import (
     ask_owner,
     asked,
     check_certificate,
     held_lock,
     is_certificate,
 )
+from xkeymsg.key_stores.passphrases import released_text
+from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
 from xkeymsg.nkey import Prefix
 from xkeymsg.refusals import refusing
 

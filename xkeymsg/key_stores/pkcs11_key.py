@@ -9,12 +9,12 @@ from pkcs11 import KDF, Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.exceptions import AttributeSensitive, PKCS11Error, TemplateInconsistent
 
 from xkeymsg import nkey, primitives
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.pkcs11_token import Token
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri
 from xkeymsg.nkey import Prefix
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("TokenKey", "key_search", "releases")
 

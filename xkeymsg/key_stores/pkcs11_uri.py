@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from xkeymsg.display import cut
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
 __all__ = ("TOKEN_ATTRIBUTES", "Pkcs11Uri", "parse_uri")

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.passphrases import TERMINAL, new_passphrase, read_passphrase
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasedKey, ReleasingProvider
 from xkeymsg.nkey import Prefix, encode_seed
-from xkeymsg.protected import (
+from xkeymsg.protected_seed import (
     SALT_SIZE,
     ProtectedSeed,
     is_protected,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider
+from xkeymsg.key_stores.released_key import MOST_SECRET, ReleasingProvider
 from xkeymsg.trust.stores.file import read_private
 
 __all__ = ("SystemdProvider", "credential_path")

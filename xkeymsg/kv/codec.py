@@ -11,6 +11,7 @@ from xkeymsg.client.outgoing import Room
 from xkeymsg.client.scope import Request
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import To
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.frame import locate_head
 from xkeymsg.envelope.head import Head, decode_head
 from xkeymsg.envelope.message import Message
@@ -27,7 +28,6 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.kv.entry import KVEntry, Operation, StoredEntry
 from xkeymsg.kv.names import NAME_KEY, BlindNames, check_key
 from xkeymsg.limits import AtRest, Limits
-from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 

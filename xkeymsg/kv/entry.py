@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import XKey
 from xkeymsg.opener import View
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("KVEntry", "Operation", "StoredEntry")
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from xkeymsg.ambient import monotonic
 from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, WRONG_LAST, int64, parse_puback
+from xkeymsg.display import cut
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,
@@ -20,7 +21,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.kv.store import Deliver, KVStatus
-from xkeymsg.shown import cut
 from xkeymsg.transport.headers import parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
 

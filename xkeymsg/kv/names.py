@@ -7,8 +7,8 @@ import re
 from typing import Final
 
 from xkeymsg import primitives
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, MalformedError, SubjectMismatchError
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("NAME_KEY", "BlindNames", "check_bucket_name", "check_key", "check_pattern")
 

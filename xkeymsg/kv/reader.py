@@ -14,6 +14,7 @@ from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name, memory_of
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.trust import To
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,
@@ -32,7 +33,6 @@ from xkeymsg.kv.entry import KVEntry, Operation, StoredEntry
 from xkeymsg.kv.names import NAME_KEY, BlindNames, check_bucket_name, check_pattern
 from xkeymsg.kv.store import Deliver, KVStatus, KVStore
 from xkeymsg.kv.watch import KVWatch
-from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.subjects import covers
 
 __all__ = ("KVReader", "check_revision")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from xkeymsg.arguments import milliseconds
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.kv.entry import StoredEntry
-from xkeymsg.shown import safe_repr
 
 __all__ = ("Deliver", "KVStatus", "KVStore", "KVStores", "bucket_config")
 

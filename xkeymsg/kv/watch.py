@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import Final
 
 from xkeymsg.client.tasks import Background
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, WatchGapError
 from xkeymsg.kv.entry import KVEntry, StoredEntry
 from xkeymsg.limits import MAX_SUBJECT
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("KVWatch",)
 

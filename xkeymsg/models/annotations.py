@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from xkeymsg.display import listed
 from xkeymsg.errors import PolicyError
 from xkeymsg.models.tree import (
     ADAPTERS,
@@ -24,7 +25,6 @@ from xkeymsg.models.tree import (
     types_in,
     unwrap,
 )
-from xkeymsg.shown import listed
 
 __all__ = ("rules_of",)
 

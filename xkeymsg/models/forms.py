@@ -19,11 +19,11 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_origin
 from uuid import UUID
 
+from xkeymsg.display import MOST_PLACES
 from xkeymsg.errors import LimitExceededError, MalformedError
-from xkeymsg.models.hashing import find_excess
+from xkeymsg.models.hash_limit import find_excess
 from xkeymsg.models.tree import Fault, Node, Path
 from xkeymsg.places import place
-from xkeymsg.shown import MOST_PLACES
 
 __all__ = (
     "SCALARS",

@@ -26,7 +26,7 @@ from xkeymsg.models.forms import (
     key_text,
     to_form,
 )
-from xkeymsg.models.hashing import COLLISION_FREE
+from xkeymsg.models.hash_limit import COLLISION_FREE
 from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of, unwrap
 from xkeymsg.places import place
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from xkeymsg.errors import PolicyError
 from xkeymsg.models.codec import is_enum
 from xkeymsg.models.codecs import codec_of
-from xkeymsg.models.hashing import COLLISION_FREE
+from xkeymsg.models.hash_limit import COLLISION_FREE
 from xkeymsg.models.tree import (
     ADAPTERS,
     MAPS,

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, get_origin
 from xkeymsg.errors import PolicyError
 from xkeymsg.models.aliases import by_alias_of
 from xkeymsg.models.forms import SCALARS, Shape, alike, choices_of, flaw_of_flag
-from xkeymsg.models.hashing import COLLISION_FREE
+from xkeymsg.models.hash_limit import COLLISION_FREE
 
 __all__ = ("Facts", "facts_of", "hashes_in", "is_replaced", "is_strict")
 

@@ -27,9 +27,9 @@ from typing import (
 )
 
 from xkeymsg.arguments import Immutable
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import pointer
-from xkeymsg.shown import safe_repr
 
 __all__ = (
     "ADAPTERS",

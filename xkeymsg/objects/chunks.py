@@ -7,6 +7,7 @@ from typing import Final
 from xkeymsg import primitives
 from xkeymsg.ambient import now_ns, random_bytes
 from xkeymsg.arguments import Buffer
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.derive import object_key
 from xkeymsg.errors import (
     AuthenticationError,
@@ -15,7 +16,6 @@ from xkeymsg.errors import (
     MalformedError,
 )
 from xkeymsg.objects.manifest import HASH, Manifest, count_of
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("ChunkOpener", "ChunkSealer", "DataOpener", "draw_key")
 

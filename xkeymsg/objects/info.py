@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from xkeymsg.display import safe_repr
 from xkeymsg.envelope.content import Headers
 from xkeymsg.keys import XKey
-from xkeymsg.shown import safe_repr
 
 __all__ = ("ObjectInfo", "ObjectResult", "ObjectStoreStatus")
 

@@ -7,12 +7,12 @@ from typing import Final, Self
 
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.refusals import refusing
+from xkeymsg.display import SafeRepr
 from xkeymsg.objects.chunks import DataOpener
 from xkeymsg.objects.feed import Feed
 from xkeymsg.objects.info import ObjectInfo
 from xkeymsg.objects.manifest import Manifest
 from xkeymsg.objects.names import chunk_subject, list_subject
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("ObjectReader",)
 

@@ -16,6 +16,7 @@ from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import ONE, To
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.content import Headers as SealedHeaders
 from xkeymsg.envelope.frame import locate_head
 from xkeymsg.envelope.head import decode_head
@@ -35,16 +36,15 @@ from xkeymsg.errors import (
 )
 from xkeymsg.objects.bucket import Bucket
 from xkeymsg.objects.entry import encode_entry, nuid_in, parse_entry
+from xkeymsg.objects.entry_opener import EntryOpener
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo, ObjectResult
 from xkeymsg.objects.manifest import TOMBSTONE, Manifest, encode_manifest
 from xkeymsg.objects.names import chunk_subject, metadata_subject
-from xkeymsg.objects.opening import EntryOpener
 from xkeymsg.objects.reader import ObjectReader
 from xkeymsg.objects.sources import Source, check_source, rewinder
 from xkeymsg.objects.watch import ObjectWatch
 from xkeymsg.objects.writer import OutOfOrderError, Upload, chunk_length
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("ObjectStore",)
 

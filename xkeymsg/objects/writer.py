@@ -12,12 +12,12 @@ from xkeymsg.ambient import random_bytes
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.jetstream.api import PubAck
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, DeliveryError, LimitExceededError
 from xkeymsg.objects.chunks import ChunkSealer, draw_key
 from xkeymsg.objects.manifest import HASH, INLINE, LARGEST, SMALLEST, Manifest
 from xkeymsg.objects.names import chunk_subject, id_of, list_subject, nuid_of
 from xkeymsg.objects.sources import Source, blocks
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("OutOfOrderError", "Upload", "chunk_length")
 

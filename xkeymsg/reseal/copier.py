@@ -32,10 +32,10 @@ from xkeymsg.kv.codec import KEY, OPERATION
 from xkeymsg.limits import AtRest, Limits, Stream
 from xkeymsg.nkey import Prefix, encode_public
 from xkeymsg.opener import Opener, View
+from xkeymsg.origins import ORIGINS, Origin, id_text
 from xkeymsg.primitives import digest, label, sha256
 from xkeymsg.reseal.ledger import Job
 from xkeymsg.reseal.reader import StreamMessage
-from xkeymsg.resealed import ORIGINS, Origin, id_text
 
 __all__ = ("Copier", "Documents", "copy_id", "origin_of")
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.shown import safe_repr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 

@@ -21,6 +21,7 @@ from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.trust import To
+from xkeymsg.display import cut
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,
@@ -35,12 +36,11 @@ from xkeymsg.errors import (
     TrustError,
     XKeyMsgError,
 )
+from xkeymsg.origins import id_text
 from xkeymsg.reseal.copier import Copier, Documents, copy_id
 from xkeymsg.reseal.ledger import AHEAD, Job, LedgerFile, ResealReport, opened
 from xkeymsg.reseal.reader import Begin, StreamMessage, stored_messages
 from xkeymsg.reseal.target import StreamState, create_target, prefix_of, stream_state
-from xkeymsg.resealed import id_text
-from xkeymsg.shown import cut
 
 __all__ = ("Counted", "OnRefused", "counted_as", "mark_retrieved", "reseal_stream")
 

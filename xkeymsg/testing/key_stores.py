@@ -18,8 +18,8 @@ from xkeymsg.ambient import random_bytes
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.protocol import KeyProvider, StoredKey, WritableProvider
-from xkeymsg.key_stores.released import ReleasedKey
-from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.key_stores.released_key import ReleasedKey
+from xkeymsg.key_stores.store_keys import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKeyPair
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener

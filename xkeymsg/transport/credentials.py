@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import Signer, UserKey, is_seed
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import safe_repr
 from xkeymsg.text import MARK, path_text, without_mark
 from xkeymsg.transport.options import ConnectOptions, LoginText
 from xkeymsg.trust.creds import find_creds

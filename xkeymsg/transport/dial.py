@@ -15,7 +15,7 @@ from nats import errors
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.transport.client import HardenedClient, NonceRefusedError, PlaintextRefusedError
 from xkeymsg.transport.credentials import login, validity
-from xkeymsg.transport.lean import LeanClient
+from xkeymsg.transport.lean_client import LeanClient
 from xkeymsg.transport.options import ConnectOptions, split_address
 from xkeymsg.transport.stored_keys import StoredKeys
 

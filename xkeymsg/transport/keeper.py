@@ -17,10 +17,10 @@ from typing import Final, Literal
 
 from nats import errors
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConnectionFailedError, DeliveryError
-from xkeymsg.shown import safe_repr
 from xkeymsg.transport.dial import close, dial
-from xkeymsg.transport.lean import LeanClient
+from xkeymsg.transport.lean_client import LeanClient
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.stored_keys import StoredKeys
 

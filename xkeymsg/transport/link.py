@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
 from xkeymsg.transport.keeper import CLOSE_TIMEOUT, Event, Keeper
-from xkeymsg.transport.lean import LeanClient
+from xkeymsg.transport.lean_client import LeanClient
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw, RawSubscription

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import safe_repr
 from xkeymsg.text import may_be_secret
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context

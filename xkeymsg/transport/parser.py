@@ -18,7 +18,7 @@ from typing import Any, Final
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-from xkeymsg.shown import safe_repr
+from xkeymsg.display import safe_repr
 
 __all__ = ("MAX_LINE", "MAX_MESSAGE", "Sink", "StrictParser")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.key_stores.openssl import URI_LABEL
-from xkeymsg.key_stores.sealed import sealed_memory
+from xkeymsg.key_stores.sealed_memory import sealed_memory
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text
 

@@ -20,8 +20,8 @@ docs/spec/trust.md; the rollback marks are those of `trust.marks`:
   with the time in question: that of a message, or now. `revocations` of the account reach a user
   JWT by `U` or `*`, a certificate by `X`, `U` or `*`, if their time is at or after its `iat`.
 - **T-7 Certificate.** Signed by the user; it names the account, has `nbf` and `exp`, and lives at
-  most as long as the policy allows (30 days). It ends with its own `exp` or the user's, whichever
-  is earlier. It has the members of the format and no others.
+  most as long as the policy allows (30 days). It ends with its own `exp` or the chain above it,
+  whichever is earlier. It has the members of the format and no others.
 - **T-8 Sending.** A user may send on a subject if its `pub` permissions allow it: deny wins, an
   empty allow list allows all, except to users with response permissions. The account's
   `default_permissions` count for users without their own; a scope's template for scoped users.
@@ -46,6 +46,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import (
     CertificateLifeError,
     ExcessiveClaimError,
@@ -60,7 +61,6 @@ from xkeymsg.errors import (
     WrongIssuerError,
 )
 from xkeymsg.fields.files import PERMISSION as _PERMISSION
-from xkeymsg.shown import safe_repr
 from xkeymsg.trust.claims import FOREVER, Account, Certificate, Operator, Rights, User
 from xkeymsg.trust.identity import CertifiedKey, Identity, by_age
 from xkeymsg.trust.jwt import Claims

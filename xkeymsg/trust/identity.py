@@ -38,7 +38,7 @@ class Identity(NamedTuple):
     name: str
     """Its name, `reader:…` for a user of a scoped key; empty if it has no valid name."""
     role: str
-    """The role of the scoped key that issued it; empty for an unscoped key."""
+    """The role of the scoped key that issued it; empty for an unscoped key, or an invalid role."""
     permissions: frozenset[str]
     ungranted: frozenset[str]
     """Permissions that its tags request but its issuer may not grant."""

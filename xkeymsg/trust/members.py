@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.display import origin
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import REPLIES
 from xkeymsg.errors import (
@@ -28,7 +29,6 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.nkey import is_seed, quoted_name
 from xkeymsg.refusals import bare
-from xkeymsg.shown import origin
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
@@ -136,7 +136,10 @@ class Members:
         return identity
 
     def _was_admitted(self, error: Exception, authority: Authority, texts: Sequence[User]) -> bool:
-        """Return whether a refused user was admitted once: others may claim any xkey."""
+        """Return whether a refused user is revoked, or was admitted before (T-18).
+
+        A wrong issuer alone is no reason: anyone can certify any xkey.
+        """
         if not isinstance(error, WrongIssuerError):
             return isinstance(error, RevokedError)
         seen = [Seen(t.claims.subject, t.claims.issuer, t.claims.issued) for t in texts]

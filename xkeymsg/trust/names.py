@@ -1,4 +1,4 @@
-"""Validation of user names, and detection of confusable names (T-10)."""
+"""Validation of user names, and detection of names that look alike (T-10, T-17)."""
 
 from __future__ import annotations
 
@@ -29,5 +29,8 @@ def is_name(text: str) -> bool:
 
 
 def fold_name(name: str) -> str:
-    """Return the folded form that confusable names share; two live users must not share one."""
+    """Return the folded form, which two valid users of an account must not share (T-17).
+
+    Names with one form differ in case, or in compatibility characters; homoglyphs have two.
+    """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

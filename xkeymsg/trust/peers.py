@@ -14,8 +14,8 @@ from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.nearest import did_you_mean
 from xkeymsg.refusals import refusing
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
 

@@ -22,7 +22,7 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.files import PERMISSION
 from xkeymsg.keys import Recipient, XKey, decode_user
-from xkeymsg.nearest import did_you_mean
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import SECRETIVE, is_texts, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")

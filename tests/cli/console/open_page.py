@@ -18,7 +18,7 @@ from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.web.server import served
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 from xkeymsg.testing import NATSServer
 
 if TYPE_CHECKING:

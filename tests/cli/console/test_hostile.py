@@ -27,7 +27,7 @@ from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import MOST, served
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block

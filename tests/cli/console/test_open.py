@@ -17,9 +17,9 @@ from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, ro
 from tests.running import until
 from tests.transport.authority import Nkey, Operator
 from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, UserKey, XKeyPair
-from xkeymsg.armoured import armour
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
-from xkeymsg.protected import Cost, protect
+from xkeymsg.protected_seed import Cost, protect
+from xkeymsg.text_armour import armour
 from xkeymsg.transport.client import HardenedClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

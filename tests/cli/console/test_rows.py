@@ -18,7 +18,7 @@ from xkeymsg.cli.console.people import People
 from xkeymsg.cli.console.seen import SeenSenders
 from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.envelope.inspect import inspect
 

@@ -13,7 +13,7 @@ from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.streams import SampledStream
 from xkeymsg.cli.web.guard import local_hosts
 from xkeymsg.cli.web.server import served
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

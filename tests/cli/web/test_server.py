@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xkeymsg.cli.web.server import served
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 
 
 async def nothing(_scope: object, _receive: object, _send: object) -> None: ...

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.destinations import check_websocket
-from xkeymsg.daemons.common.listening import is_local
+from xkeymsg.daemons.common.listeners import is_local
 from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import Duration, FilePath, Name, Pattern, PolicyPath, Text

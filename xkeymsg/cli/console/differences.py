@@ -14,7 +14,7 @@ from itertools import combinations
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.covering import Path, PatternOf, covers, patterns_of
+from xkeymsg.cli.coverage import Path, PatternOf, covers, patterns_of
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import Segment
 from xkeymsg.fields.policy import Policy

@@ -11,7 +11,7 @@ import hmac
 from time import monotonic
 from typing import Final
 
-from xkeymsg.shown import safe_repr
+from xkeymsg.display import safe_repr
 
 __all__ = ("Login",)
 

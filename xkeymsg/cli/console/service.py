@@ -26,7 +26,7 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.lifecycle import Lifecycle
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.transport.link import Event, Link, open_link
 from xkeymsg.transport.subjects import covers

@@ -18,7 +18,7 @@ from xkeymsg.directory.rotation import RENEW
 from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
 from xkeymsg.key_stores.certificates import validities
 from xkeymsg.key_stores.opening import describe, find_keys, list_certificates
-from xkeymsg.key_stores.stored import StoreKeyPair
+from xkeymsg.key_stores.store_keys import StoreKeyPair
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.text import path_text
 from xkeymsg.transport.options import ConnectOptions

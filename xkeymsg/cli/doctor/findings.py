@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.directory.settings import bucket_faults
+from xkeymsg.display import listed
 from xkeymsg.limits import Limits
-from xkeymsg.shown import listed
 from xkeymsg.transport.subjects import covers, overlap
 
 __all__ = (

@@ -19,7 +19,7 @@ from xkeymsg.cli.trust.flags import (
     taken_subjects,
     when,
 )
-from xkeymsg.cli.trust.issuing import (
+from xkeymsg.cli.trust.issuance import (
     SKEW,
     account_signer,
     check_user,
@@ -33,6 +33,7 @@ from xkeymsg.cli.trust.issuing import (
 from xkeymsg.cli.trust.keys import KeyFolder
 from xkeymsg.cli.trust.store import AccountFile, Change, TrustStore, UserFile, editing, now
 from xkeymsg.daemons.common.terminal import say
+from xkeymsg.display import cut
 from xkeymsg.errors import (
     ConfigurationError,
     KeyFormatError,
@@ -42,7 +43,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.files import read_text
 from xkeymsg.nkey import Prefix, SigningKey, decode_public, is_public
-from xkeymsg.shown import cut
 from xkeymsg.trust.chain import identify
 from xkeymsg.trust.claims import Account, SigningScope, User
 from xkeymsg.trust.creds import find_creds, format_creds

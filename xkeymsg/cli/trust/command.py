@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from xkeymsg.cli.lazy import LazyGroup
+from xkeymsg.cli.lazy_group import LazyGroup
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
 

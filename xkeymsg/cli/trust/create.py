@@ -22,7 +22,7 @@ from xkeymsg.cli.trust.flags import (
     taken_subjects,
     when,
 )
-from xkeymsg.cli.trust.issuing import (
+from xkeymsg.cli.trust.issuance import (
     account_signer,
     check_clock,
     check_user,

@@ -16,9 +16,9 @@ from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.cli.trust.verdicts import UserVerdict, Verdicts
 from xkeymsg.daemons.common.parameters import DURATION
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, one_line, say
+from xkeymsg.display import cut
 from xkeymsg.errors import UnknownKeyError
 from xkeymsg.nkey import Prefix, decode_public
-from xkeymsg.shown import cut
 from xkeymsg.trust.stores.signers import ValidSigner
 
 __all__ = ("describe", "verify")

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from xkeymsg.cli.trust.issuing import Subjects
+from xkeymsg.cli.trust.issuance import Subjects
 from xkeymsg.cli.trust.keys import read_stdin
 from xkeymsg.daemons.common.parameters import DURATION
 

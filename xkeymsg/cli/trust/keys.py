@@ -14,12 +14,12 @@ from typing import Final
 
 import click
 
+from xkeymsg.display import SafeRepr, cut, listed
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public
-from xkeymsg.protected import is_protected
-from xkeymsg.shown import SafeRepr, cut
+from xkeymsg.protected_seed import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
 from xkeymsg.trust.stores.file import parse_seed, read_private_text, seed_line
@@ -119,8 +119,4 @@ def given_key(text: str, keys: KeyFolder, roles: Mapping[str, str] = {}) -> Sign
         return keys.find(here[0])
     if not here:
         raise KeyStoreError(f"no seed of a key of the role {text} in {keys.path}; give its file")
-    raise ConfigurationError(f"-K: several keys have the role {text}: give one of {_keys(here)}")
-
-
-def _keys(keys: list[str]) -> str:
-    return ", ".join(keys[:8])
+    raise ConfigurationError(f"-K: several keys have the role {text}: give one of {listed(here)}")

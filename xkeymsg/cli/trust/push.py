@@ -17,7 +17,7 @@ import click
 
 from xkeymsg.cli.keys import new_seed
 from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
-from xkeymsg.cli.trust.issuing import Subjects, check_user, revoked_at, user_nats, user_signer
+from xkeymsg.cli.trust.issuance import Subjects, check_user, revoked_at, user_nats, user_signer
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common.flags import connection_flags, connection_options

@@ -12,7 +12,7 @@ import click
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.cli.trust.change import renew_creds, same_role_signer
 from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
-from xkeymsg.cli.trust.issuing import (
+from xkeymsg.cli.trust.issuance import (
     account_signer,
     check_user,
     operator_signer,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
-from xkeymsg.cli.trust.issuing import account_signer, reissue_account
+from xkeymsg.cli.trust.issuance import account_signer, reissue_account
 from xkeymsg.cli.trust.store import AccountFile, Change, TrustStore, editing
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import SigningKey

@@ -18,9 +18,9 @@ from xkeymsg.ambient import now_ns
 from xkeymsg.cli.output import PRIVATE, locked, replace
 from xkeymsg.cli.trust.keys import KeyFolder
 from xkeymsg.daemons.common.terminal import say
+from xkeymsg.display import MOST_PLACES, MOST_TEXT, SafeRepr, cut, listed
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
-from xkeymsg.nearest import did_you_mean
-from xkeymsg.shown import MOST_PLACES, MOST_TEXT, SafeRepr, cut, listed
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import path_text
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize
 from xkeymsg.trust.claims import Account, Operator, User

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.cli.trust.store import AccountFile, TrustStore
+from xkeymsg.display import cut
 from xkeymsg.errors import ExpiredClaimError, RevokedError, TrustError, XKeyMsgError
 from xkeymsg.fields.files import PERMISSION
-from xkeymsg.shown import cut
 from xkeymsg.trust.chain import TrustPolicy, check_operator
 from xkeymsg.trust.claims import FOREVER, Account, User
 from xkeymsg.trust.identity import Identity

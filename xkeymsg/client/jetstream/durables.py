@@ -13,8 +13,8 @@ from xkeymsg.client.jetstream.api import (
     check_name,
     int64,
 )
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import ConfigurationError, DeliveryError
-from xkeymsg.shown import safe_repr
 
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 

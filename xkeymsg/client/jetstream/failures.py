@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import (
     ConfigurationError,
     NotARecipientError,
@@ -28,7 +29,6 @@ from xkeymsg.errors import (
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.shown import safe_repr
 
 __all__ = ("FailurePolicy", "Failures", "Reason", "Verdict")
 

@@ -70,6 +70,8 @@ LOOK: Final = 60.0
 """Seconds between checks of how full the ring is."""
 _NO_ROOM: Final = (10002, 10023, 10047)
 """JetStream's error numbers for insufficient storage of an account or server."""
+_BURST: Final = 2000.0
+"""Unproven messages that are stored without regard to the rate."""
 _RING: Final = 1 << 30
 """Bytes of the unproven stream: 1.5 million small messages."""
 
@@ -146,13 +148,13 @@ async def _create(api: API, name: str, config: dict[str, Any]) -> None:
 class _Bucket:
     """A token bucket."""
 
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._tokens, self._at = burst, 0.0
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens, self._at = _BURST, 0.0
 
     def take(self, now: float) -> bool:
         """Take a token; return whether there was one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._tokens = min(_BURST, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:
             return False
@@ -169,8 +171,7 @@ class Quarantine:
             named with it.
         unproven: The stream for unauthenticated messages.
         proven: The stream for messages of admitted senders.
-        rate: Limit of stored unproven messages per second.
-        burst: Limit of a burst of them.
+        rate: Limit of stored unproven messages per second, after a burst.
         on_blocked: Called with the error of each failed attempt to store a message that must be
             stored, and with None when all are stored.
     """
@@ -183,7 +184,6 @@ class Quarantine:
         unproven: str = UNPROVEN,
         proven: str = PROVEN,
         rate: float = 500.0,
-        burst: float = 2000.0,
         on_blocked: Callable[[XKeyMsgError | None], None] = lambda _: None,
     ) -> None:
         self.kept = 0
@@ -193,7 +193,7 @@ class Quarantine:
         self._api, self._link = api, api.link
         self._key = key
         self._names = check_name("stream", unproven), check_name("stream", proven)
-        self._bucket = _Bucket(rate, burst)
+        self._bucket = _Bucket(rate)
         self._on_blocked = on_blocked
         self._blocked: set[object] = set()
         self._broken_until = 0.0

@@ -23,11 +23,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from xkeymsg.daemons.common.tables import Location, Section, tables
+from xkeymsg.display import MOST_PLACES
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import decode_file, read_file
-from xkeymsg.nearest import did_you_mean
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import MOST_PLACES
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import may_be_secret, parse_toml
 
 __all__ = ("daemon_of", "load_config")

@@ -21,7 +21,7 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.key_stores.opening import open_key
 from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
-from xkeymsg.protected import is_protected
+from xkeymsg.protected_seed import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.transport.contexts import load_context, selected_context
 from xkeymsg.transport.options import ConnectOptions

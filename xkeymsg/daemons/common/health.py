@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from xkeymsg.daemons.common.listening import listening
+from xkeymsg.daemons.common.listeners import listening
 
 __all__ = ("DEADLINE", "HANGS", "MOST", "Health", "serving")
 

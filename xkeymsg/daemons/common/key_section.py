@@ -22,7 +22,7 @@ from xkeymsg.daemons.common.values import (
 )
 from xkeymsg.errors import KeyStoreError, PinError, XKeyMsgError
 from xkeymsg.key_stores.opening import list_keys, open_key, open_keys
-from xkeymsg.key_stores.stored import StoreKeyPair
+from xkeymsg.key_stores.store_keys import StoreKeyPair
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Signer
 from xkeymsg.trust.stores.file import read_seed

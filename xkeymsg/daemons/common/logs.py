@@ -24,8 +24,8 @@ from threading import Lock
 from typing import Any, Final, Literal
 
 from xkeymsg.daemons.common.terminal import quote
+from xkeymsg.display import origin, safe_repr
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.shown import origin, safe_repr
 
 __all__ = ("Level", "Log", "reason", "report_to", "set_up")
 

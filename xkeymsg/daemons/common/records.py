@@ -20,8 +20,8 @@ from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import MalformedError
 from xkeymsg.opener import View
+from xkeymsg.origins import Resealed
 from xkeymsg.refusals import refusing
-from xkeymsg.resealed import Resealed
 
 __all__ = ("Record", "record_of")
 

@@ -18,7 +18,7 @@ from pydantic import (
 
 from xkeymsg.client.telemetry import Telemetry
 from xkeymsg.daemons.common.destinations import check_address
-from xkeymsg.daemons.common.listening import is_local
+from xkeymsg.daemons.common.listeners import is_local
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     FilePath,

@@ -21,8 +21,8 @@ from typing import Any, Final
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.sections import DaemonConfig
 from xkeymsg.daemons.common.upkeep import version
+from xkeymsg.display import safe_repr
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 

@@ -17,10 +17,10 @@ from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.sections import SourcesSection
 from xkeymsg.daemons.common.upkeep import Upkeep
+from xkeymsg.display import listed
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
 from xkeymsg.keys import XKey
-from xkeymsg.shown import listed
 from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.marks_file import read_marks

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from xkeymsg.daemons.common.futures import settle
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.common.records import Record
-from xkeymsg.daemons.common.waiting import settle
 from xkeymsg.daemons.receiver.sinks.nats import NATS
 from xkeymsg.daemons.receiver.sinks.sink import Sink, SinkGoneError, UnavailableError
 from xkeymsg.errors import DeliveryError

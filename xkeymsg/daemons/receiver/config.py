@@ -35,9 +35,9 @@ from xkeymsg.daemons.common.values import (
     Text,
 )
 from xkeymsg.daemons.receiver.sinks.token import read_token
+from xkeymsg.display import listed
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.nearest import did_you_mean
-from xkeymsg.shown import listed
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.text import may_be_secret
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context

@@ -42,10 +42,10 @@ from xkeymsg.daemons.receiver.sinks.sink import Sink
 from xkeymsg.daemons.receiver.sinks.stdout import Stdout
 from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantine
 from xkeymsg.daemons.receiver.subject_route import SubjectRoute
+from xkeymsg.display import cut
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.keys import Keyring
-from xkeymsg.shown import cut
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.subjects import overlap
 from xkeymsg.trust.stores.chains import Trust

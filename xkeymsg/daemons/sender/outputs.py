@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, Protocol
 
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.daemons.common.futures import settle
 from xkeymsg.daemons.common.logs import reason
-from xkeymsg.daemons.common.waiting import settle
 from xkeymsg.daemons.sender.route_sealer import Sealed
 from xkeymsg.errors import DeliveryError, PayloadTooLargeError, XKeyMsgError
 from xkeymsg.transport.link import Link

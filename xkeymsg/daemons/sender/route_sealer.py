@@ -23,6 +23,7 @@ from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.headers import RouteHeaders
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
 from xkeymsg.daemons.sender.subject_map import SubjectMap
+from xkeymsg.display import safe_repr
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import (
     ConfigurationError,
@@ -36,9 +37,8 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKeyPair
 from xkeymsg.limits import Limits
-from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import Signer
-from xkeymsg.shown import safe_repr
+from xkeymsg.suggestions import did_you_mean
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.trust.resolver import PERMISSION, Resolver
 

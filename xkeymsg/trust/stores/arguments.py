@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from xkeymsg.display import listed
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.keys import decode_user
 from xkeymsg.nkey import Prefix, decode_public
-from xkeymsg.shown import listed
 from xkeymsg.trust.names import is_name
 from xkeymsg.trust.stores.folder import ClaimsFolder
 

@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Final, NamedTuple, Self
 
 from xkeymsg.ambient import after_fork, monotonic, now_ns
+from xkeymsg.display import SafeRepr, listed
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import Prefix, decode_public, is_public
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr, listed
 from xkeymsg.trust.chain import TrustPolicy
 from xkeymsg.trust.claims import Account, User
 from xkeymsg.trust.creds import parse_creds
@@ -33,7 +33,7 @@ from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.marks_file import MarksFile
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place, Verified
 from xkeymsg.trust.stores.signers import ValidSigner, valid_signers
 

@@ -11,7 +11,7 @@ from typing import Final
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public, is_seed
-from xkeymsg.protected import is_protected, key_of_seed
+from xkeymsg.protected_seed import is_protected, key_of_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
@@ -201,7 +201,9 @@ def write_private(path: str | Path, text: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise KeyStoreError(f"{path} already exists; keys are never overwritten") from error
+        raise KeyStoreError(
+            f"{path_text(path)} already exists; keys are never overwritten"
+        ) from error
     except OSError as error:
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
     try:

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from xkeymsg.ambient import now_ns
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import bare
-from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
 from xkeymsg.trust.jwt import Kind

@@ -21,7 +21,7 @@ from xkeymsg.trust.marks import Seen
 from xkeymsg.trust.members import Known, Members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.marks_file import MarksFile
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place, Verified, fault_of
 
 __all__ = ("Judge",)

@@ -13,7 +13,7 @@ from xkeymsg.errors import NotLoadedError, SenderRevokedError
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_public
 from xkeymsg.trust.resolver import PERMISSION
-from xkeymsg.trust.stores.published import Published, name_hint
+from xkeymsg.trust.stores.published_entries import Published, name_hint
 from xkeymsg.trust.stores.published_entry import Place, Verified, form_fault
 
 __all__ = ("Lookup",)

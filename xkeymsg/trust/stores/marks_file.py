@@ -12,23 +12,23 @@ error: empty marks would permit every rollback.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
 from xkeymsg.ambient import after_fork
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, TrustError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account
 from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
-__all__ = ("MarksFile", "forget_marks", "locked", "merge_marks", "read_marks")
+__all__ = ("MarksFile", "forget_marks", "locked", "read_marks")
 
 _MAX_FILE: Final = 64 << 20
 """Bytes of a file; 10,000 users take 1.9 MB."""
@@ -36,7 +36,7 @@ _MOST_TEXT: Final = 16 << 20
 """Bytes of account JWTs that are written."""
 
 _Accounts = dict[str, tuple[Account, ...]]
-"""Account JWTs by account; several have the same `iat`, or come from merged files."""
+"""Account JWTs by account; several have the same `iat`, or come from the file and from memory."""
 
 
 class _Content(NamedTuple):
@@ -252,41 +252,18 @@ def forget_marks(path: str | Path, subjects: Iterable[str]) -> None:
         ConfigurationError: If the file is damaged, in use, or cannot be written; or there are no
             marks of a subject. Nothing is dropped then.
     """
-    path, subjects = Path(path), tuple(subjects)
-
-    def forget(content: _Content) -> None:
-        for subject in subjects:
-            if not content.marks.forget(subject):
-                raise ConfigurationError(f"{path_text(path)}: no marks of this key")
-            content.accounts.pop(subject, None)  # it would prevail over the older one
-
+    path = Path(path)
     if not os.path.lexists(path):
         raise ConfigurationError(f"{path_text(path)}: no such file")
     read_marks(path)  # without a lock, which would leave a file beside a mistyped path
-    _edit(path, forget)
-
-
-@refusing
-def merge_marks(path: str | Path, others: Iterable[str | Path]) -> None:
-    """Raise the marks of a file to those of other files (T-15).
-
-    Raises:
-        ConfigurationError: If a file is damaged, or `path` is in use or cannot be written.
-    """
-
-    def merge(content: _Content) -> None:
-        for other in others:
-            content.merge(_read(Path(other)))
-
-    _edit(Path(path), merge)
-
-
-def _edit(path: Path, change: Callable[[_Content], None]) -> None:
     try:
         descriptor = locked(path)
         try:
             content = _read(path)
-            change(content)
+            for subject in subjects:
+                if not content.marks.forget(subject):
+                    raise ConfigurationError(f"{path_text(path)}: no marks of this key")
+                content.accounts.pop(subject, None)  # it would prevail over the older one
             replace_private(path, content.dump())
         finally:
             os.close(descriptor)

@@ -6,12 +6,12 @@ from pathlib import Path
 from threading import Lock
 
 from xkeymsg.ambient import after_fork
+from xkeymsg.display import SafeRepr
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.peers import Peers
 
 __all__ = ("PeersFile",)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from xkeymsg.display import origin
 from xkeymsg.errors import ConfigurationError, TrustError, WrongAccountError, XKeyMsgError
-from xkeymsg.shown import origin
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name

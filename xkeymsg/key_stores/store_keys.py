@@ -8,12 +8,12 @@ from typing import Final, NoReturn
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.key_stores.protocol import StoredKey
 from xkeymsg.key_stores.providers import ask
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("StoreKeyPair", "StoreSigner")
 

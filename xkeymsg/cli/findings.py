@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from xkeymsg.shown import MOST_PLACES
+from xkeymsg.display import MOST_PLACES
 
 __all__ = ("Finding", "lines")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar, cast
 
+from xkeymsg.display import MOST_PLACES, cut, listed
 from xkeymsg.errors import LimitExceededError, MalformedError, PolicyError
 from xkeymsg.fields.values import WITHHELD
-from xkeymsg.models.hashing import MOST_HASHED, find_excess
+from xkeymsg.models.hash_limit import MOST_HASHED, find_excess
 from xkeymsg.models.tree import ADAPTERS, BAD, Fault, Node, Path, name_of, root_of
 from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import MOST_PLACES, cut, listed
 
 __all__ = ("document_of", "into")
 

@@ -22,7 +22,7 @@ from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Link
 from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 from xkeymsg.trust.stores.signers import own_authority
 

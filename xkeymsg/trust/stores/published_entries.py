@@ -18,8 +18,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
-from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Claims, Kind
 from xkeymsg.trust.names import fold_name

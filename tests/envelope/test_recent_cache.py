@@ -11,8 +11,8 @@ from tests.envelope.forge import Rogue
 from tests.envelope.inside import caches, names_in
 from tests.envelope.together import together
 from xkeymsg import AtRest, Opener, primitives
-from xkeymsg.envelope import recent
-from xkeymsg.envelope.recent import IDLE, Recent
+from xkeymsg.envelope import recent_cache
+from xkeymsg.envelope.recent_cache import IDLE, RecentCache
 
 
 class Hours:
@@ -28,7 +28,7 @@ class Hours:
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     clock = Hours()
-    monkeypatch.setattr(recent, "monotonic", clock)
+    monkeypatch.setattr(recent_cache, "monotonic", clock)
     return clock
 
 
@@ -62,7 +62,7 @@ def test_the_keys_of_a_session_that_has_ended_are_forgotten(hours: Hours) -> Non
 
 
 def test_months_of_sessions_keep_two_hours_of_them(hours: Hours) -> None:
-    kept = Recent[int](16_384)
+    kept = RecentCache[int](16_384)
     for number in range(60 * 24 * 17):  # at 5,000 messages a second, a new one in 210 s
         kept.add(number.to_bytes(8, "big"), number)
         hours.now += 210
@@ -102,7 +102,7 @@ def test_what_is_forgotten_is_computed_again_and_judged_again(hours: Hours) -> N
 
 
 def test_the_number_bounds_both_generations_and_the_oldest_goes_first(hours: Hours) -> None:
-    kept = Recent[int](4)
+    kept = RecentCache[int](4)
     for number in range(3):
         kept.add(bytes([number]), number)
     hours.now += IDLE
@@ -113,7 +113,7 @@ def test_the_number_bounds_both_generations_and_the_oldest_goes_first(hours: Hou
 
 
 def test_who_looks_while_a_generation_ends_finds_what_is_in_use(hours: Hours) -> None:
-    kept = Recent[int](1000)
+    kept = RecentCache[int](1000)
     kept.add(b"in use", 7)
 
     def work(number: int) -> None:

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from itertools import islice
 from typing import Final
 
-from xkeymsg.shown import cut
+from xkeymsg.display import cut
 from xkeymsg.text import may_be_secret
 
 __all__ = ("did_you_mean", "misspelt")

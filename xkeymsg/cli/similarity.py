@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Final
 from unicodedata import normalize
 
+from xkeymsg.display import cut
 from xkeymsg.fields.pattern import fold
-from xkeymsg.nearest import misspelt
-from xkeymsg.shown import cut
+from xkeymsg.suggestions import misspelt
 
 __all__ = ("is_similar",)
 

@@ -1,7 +1,7 @@
 """A bounded cache that drops unused entries.
 
-A reader that runs for months therefore keeps only the keys of sessions in use, not those of all
-past sessions.
+A reader that runs for months therefore keeps only the keys of recent sessions, not those of all
+past ones.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from typing import Final, Generic, TypeVar
 
 from xkeymsg.ambient import after_fork, monotonic
 
-__all__ = ("IDLE", "Recent")
+__all__ = ("IDLE", "RecentCache")
 
 IDLE: Final = 3600.0
 """Seconds for which an unused entry is kept at least, while there is room: the lifetime of a
-sender's session (E-22). After twice this time, adding an entry drops it."""
+sender's session (E-22). While entries are added, it is kept for at most about twice this time;
+without additions, nothing is dropped."""
 
 _Value = TypeVar("_Value")
 
 
-class Recent(Generic[_Value]):
+class RecentCache(Generic[_Value]):
     """Entries by name, in two generations.
 
-    When the younger generation is an hour old, it becomes the elder, and the previous elder is
-    dropped. An entry found in the elder moves to the younger. So entries need no timestamps, and
-    finding one in use costs one dict lookup. Thread-safe.
+    At the first addition after an hour, the younger generation becomes the elder, and the previous
+    elder is dropped. An entry found in the elder moves to the younger. So entries need no
+    timestamps, and finding one in use costs one dict lookup. Thread-safe.
     """
 
     def __init__(self, most: int) -> None:
@@ -51,7 +52,8 @@ class Recent(Generic[_Value]):
         with self._lock:
             now = monotonic()
             if now - self._turned >= IDLE:
-                # In one statement: a concurrent `get` finds every entry in one of the two.
+                # The elder first: a concurrent `get` looks there last, and so finds the entries of
+                # the younger in one of the two.
                 self._elder, self.younger, self._turned = self.younger, {}, now
             self.younger[name] = value
             self._elder.pop(name, None)

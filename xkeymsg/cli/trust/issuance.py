@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from xkeymsg.cli.trust.keys import KeyFolder, given_key
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
+from xkeymsg.display import cut
 from xkeymsg.errors import (
     AmbiguousNameError,
     ConfigurationError,
@@ -21,7 +22,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.files import PERMISSION
 from xkeymsg.nkey import Signer, SigningKey
-from xkeymsg.shown import cut
 from xkeymsg.transport.subjects import is_written_pattern
 from xkeymsg.trust.chain import Authority, TrustPolicy, check_operator, identify
 from xkeymsg.trust.claims import Account, Operator, User

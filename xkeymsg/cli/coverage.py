@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from xkeymsg.display import cut
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import Segment, parse_pattern
 from xkeymsg.fields.policy import Policy
 from xkeymsg.places import items_of, short_pointer
-from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
 
 __all__ = (

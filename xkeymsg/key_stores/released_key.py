@@ -6,12 +6,12 @@ import select
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
+from xkeymsg.display import SafeRepr
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import UserKey
-from xkeymsg.protected import is_protected
+from xkeymsg.protected_seed import is_protected
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.text import without_mark
 from xkeymsg.trust.creds import find_creds
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.cases import for_each
 from xkeymsg import Peers, UnknownKeyError, XKeyPair
-from xkeymsg.nearest import did_you_mean
-from xkeymsg.shown import MOST_NAME
+from xkeymsg.display import MOST_NAME
+from xkeymsg.suggestions import did_you_mean
 
 PAIR = XKeyPair(bytes(range(32)))
 
