@@ -28,7 +28,7 @@ from xkeymsg.cli.web.server import MOST, served
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.daemons.common.listening import listening
-from xkeymsg.envelope.inspect import inspect
+from xkeymsg.envelope.inspect import inspect, sender_of
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -283,7 +283,15 @@ def test_a_sender_that_becomes_known_is_listed_once() -> None:
     assert [each.key for each in seen.all()] == [pair.public]
 
 
-@pytest.mark.parametrize("data", [b"", b"xkm1", b"xkv1", b"x" * 5000, bytes(range(256)) * 9])
+SEALED = Sealer(XKeyPair.generate()).seal(b"x", to=[XKeyPair.generate().public], subject="a")
+LOW_ORDER = SEALED.replace(sender_of(SEALED), bytes(32))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"xkm1", b"xkv1", b"x" * 5000, bytes(range(256)) * 9, LOW_ORDER],
+    ids=range(6),
+)
 def test_a_look_at_anything_is_no_error(data: bytes) -> None:
     for is_whole in (True, False):
         assert look_at(data, is_whole=is_whole).sender is None
