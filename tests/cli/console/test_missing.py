@@ -128,7 +128,9 @@ async def test_nothing_is_said_to_be_well_before_anything_is_known(office: Offic
     for fine in ("No daemon reports", "No message is in quarantine", "None."):
         assert fine not in refused
     assert "The configuration has no" not in await office.show("/")
-    assert "not read yet" in await office.show("/streams")
+    streams = await office.show("/streams")
+    assert "not read yet" in streams
+    assert "None was found" not in streams
 
 
 async def test_a_fleet_is_well_only_if_all_is_known(office: Office) -> None:
@@ -237,7 +239,9 @@ async def test_long_answers_fill_bounded_memory(office: Office) -> None:
 
 async def test_a_stream_is_well_only_if_it_can_be_read(office: Office) -> None:
     office.sample()
-    assert "✓ S: all 1 sampled" in await office.show("/streams")
+    shown = await office.show("/streams")
+    assert "✓ S: all 1 sampled" in shown
+    assert "None was found." in shown
     office.sample(problem="no answer within 5 s", read=NOW)
     shown = await office.show("/streams")
     assert "✓" not in shown
