@@ -54,6 +54,7 @@ CONFIG = """\
 listen = "{listen}"
 websocket = "{websocket}"
 streams = ["{stream}"]
+retain = "600s"
 [[subject]]
 subject = "ehr.>"
 policy = "{policy}"

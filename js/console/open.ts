@@ -36,7 +36,7 @@ let reader: Reader | undefined;
 /** Grows with each key that is entered, and with each that is forgotten. */
 let attempt = 0;
 let follower: Follower | undefined;
-const counts = { opened: 0, refused: 0 };
+const counts = { opened: 0, refused: 0, foreign: 0 };
 
 const reasonOf = (error: unknown): string =>
   error instanceof XKeyMsgError ? `${error.message} (${error.code})` : error instanceof TypeError ? error.message : "the page failed";
@@ -90,6 +90,7 @@ async function useKey(): Promise<void> {
     if (mine !== attempt) return; // it was forgotten meanwhile
     reader = { key, user };
     sayKey(`Opening with ${key.public}`);
+    say("open-state", "");
   } catch (error) {
     sayKey(`No key: ${reasonOf(error)}`);
   }
@@ -144,6 +145,7 @@ function add(result: HTMLDetailsElement, isOpen: boolean): void {
     hold(list.lastElementChild!, -1);
     list.lastElementChild!.remove();
   }
+  if (result.querySelector("summary .code")?.textContent === "not_a_recipient") counts.foreign++;
   counts[result.querySelector(".state")!.textContent === "refused" ? "refused" : "opened"]++;
   count();
 }
@@ -151,8 +153,9 @@ function add(result: HTMLDetailsElement, isOpen: boolean): void {
 function count(): void {
   const shownNow = get("results").childElementCount;
   const total = counts.opened + counts.refused;
+  const doubt = counts.foreign && !counts.opened ? `; sealed to other keys: ${counts.foreign}; is yours the right one?` : "";
   const dropped = follower?.dropped ? `, ${follower.dropped} not opened: they arrived too fast` : "";
-  say("status", total ? `${counts.opened} opened, ${counts.refused} refused${shownNow < total ? `; the newest ${shownNow} are shown` : ""}${dropped}` : "");
+  say("status", total ? `${counts.opened} opened, ${counts.refused} refused${shownNow < total ? `; the newest ${shownNow} are shown` : ""}${dropped}${doubt}` : "");
 }
 
 function seen(envelope: Bytes): Inspected | undefined {
@@ -282,7 +285,7 @@ function forget(): void {
   input("trust-keys").checked = true;
   get("results").replaceChildren();
   held.fill(0);
-  counts.opened = counts.refused = 0;
+  counts.opened = counts.refused = counts.foreign = 0;
   for (const id of ["status", "open-state", "follow-state"]) say(id, "");
   say("key-state", "No key.");
 }

@@ -223,7 +223,7 @@ export function refused(error: unknown, seen: Inspected | undefined, arrival: Ar
   link.append(element("code", "code", code));
   return card(
     ["bad", "refused"],
-    element("code", "code", code),
+    element("span", "", element("code", "code", code), ", ", text(arrival.from, 300)),
     seen ? `, ${seen.size} bytes` : "",
     element("p", "", link, ": ", text(why, 300)),
     facts([

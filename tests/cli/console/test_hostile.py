@@ -17,7 +17,7 @@ from tests.running import DEADLINE, until
 from xkeymsg import Sealer, XKeyPair
 from xkeymsg.cli.console.app import Page, make_app
 from xkeymsg.cli.console.changes import MOST_STREAMS, Changes
-from xkeymsg.cli.console.fleet import Fleet
+from xkeymsg.cli.console.fleet import Fleet, RefusedSender
 from xkeymsg.cli.console.refused import Quarantines
 from xkeymsg.cli.console.seen import SeenSenders, look_at
 from xkeymsg.cli.console.streams import Streams
@@ -28,7 +28,7 @@ from xkeymsg.cli.web.server import MOST, served
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.daemons.common.listeners import listening
-from xkeymsg.envelope.inspect import inspect
+from xkeymsg.envelope.inspect import inspect, sender_of
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -43,6 +43,7 @@ GOOD: dict[str, Any] = {
     "endpoints": [{"name": "in", "num_requests": 3, "data": {"ready": True}}],
 }
 DEEP = "[" * 30_000
+KEY = str(XKeyPair.generate().public)
 
 
 # --- services -------------------------------------------------------------------------------------
@@ -96,6 +97,11 @@ async def test_values_of_any_type_are_bounded(server: NATSServer) -> None:
         "ready": "yes", "retired_senders": -5, "stream": endless, "blocked": 1,
         "refused": {f"code{n}": 1 for n in range(500)} | {"replay": 2**70},
         "replay": {"covers": float("nan"), "max_age": "x"},
+        "refused_senders": {
+            "authenticated": {"<script>": {"replay": 1}, "X" * 56: {"replay": 2**70}, KEY: [1]},
+            "stated": {KEY: {f"code{n}": 1 for n in range(500)}, KEY.lower(): {"replay": 1}},
+            "<b>": {KEY: {"replay": 1}},
+        },
     }  # fmt: skip
     endpoint = {"name": endless, "subject": 5, "num_requests": 10**30, "data": data}
     answer = GOOD | {"endpoints": [endpoint] * 200, "started": DEEP, "version": endless}
@@ -111,7 +117,33 @@ async def test_values_of_any_type_are_bounded(server: NATSServer) -> None:
         assert route.covers is None
         assert not route.blocked
         assert set(route.refused) == {"error"}
+        assert {key for key, _ in route.senders} == {"error"}
+        assert ("error", RefusedSender(KEY, False)) in route.senders
         assert len(repr(fleet.daemons)) < 2000
+
+
+async def test_refused_messages_by_sender(server: NATSServer) -> None:
+    """A sender that a daemon does not name counts as another."""
+    senders = {"authenticated": {KEY: {"replay": 2}}, "stated": {KEY: {"replay": 3, "stale": 9}}}
+    data = {"refused": {"replay": 9, "malformed": 1, "stale": 1}, "refused_senders": senders}
+    answers = [
+        GOOD | {"endpoints": [{"name": "in", "data": data}]},
+        GOOD | {"id": "2", "endpoints": [{"name": "old", "data": {"refused": {"replay": 7}}}]},
+        GOOD | {"id": "3", "metadata": {"program": "xkeymsg-sender"},
+                "endpoints": [{"data": data}]},
+    ]  # fmt: skip
+    async with asked(server, *(json.dumps(each).encode() for each in answers)) as (fleet, _):
+        await until(lambda: len(fleet.daemons) == 3)
+        assert [
+            (each.route, each.code, each.total, *each.sender) for each in fleet.refusals_by_sender
+        ] == [
+            ("in", "replay", 2, KEY, True),
+            ("in", "stale", 9, KEY, False),
+            ("in", "replay", 3, KEY, False),
+            ("old", "replay", 7, "", False),
+            ("in", "replay", 4, "", False),
+            ("in", "malformed", 1, "", False),
+        ]
 
 
 async def test_a_flood_of_answers_is_cut_and_stalls_nothing(server: NATSServer) -> None:
@@ -283,7 +315,15 @@ def test_a_sender_that_becomes_known_is_listed_once() -> None:
     assert [each.key for each in seen.all()] == [pair.public]
 
 
-@pytest.mark.parametrize("data", [b"", b"xkm1", b"xkv1", b"x" * 5000, bytes(range(256)) * 9])
+SEALED = Sealer(XKeyPair.generate()).seal(b"x", to=[XKeyPair.generate().public], subject="a")
+LOW_ORDER = SEALED.replace(sender_of(SEALED), bytes(32))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"xkm1", b"xkv1", b"x" * 5000, bytes(range(256)) * 9, LOW_ORDER],
+    ids=range(6),
+)
 def test_a_look_at_anything_is_no_error(data: bytes) -> None:
     for is_whole in (True, False):
         assert look_at(data, is_whole=is_whole).sender is None

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import SubjectSection
 from xkeymsg.cli.console.connection import ConnectionProblems
-from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute
+from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute, RefusedSender
 from xkeymsg.cli.console.pages import Pages
 from xkeymsg.cli.console.people import KeyState, People, Person
 from xkeymsg.cli.console.refused import Quarantines, RefusedMessage
@@ -40,6 +41,10 @@ NOW = datetime.now(UTC)
 HOST = "127.0.0.1:1"
 NONE = cast(Any, None)
 REFUSAL = DeliveryError('permissions violation for publish to "$SRV.STATS"')
+
+
+ROUTE = FleetRoute("in", "a", "S", "c", 3, 1, "replay", {"replay": 1}, False, None, None, {})
+DAEMON = Daemon("ward", "1", "xkeymsg-receiver", "1", "", None, True, 0, (ROUTE,), 0.0, NOW, 0)
 
 
 class Office:
@@ -88,12 +93,10 @@ class Office:
 
     def answer(self, **more: Any) -> None:
         """Let a daemon have answered."""
-        route = FleetRoute("in", "a", "S", "c", 3, 1, "replay", {"replay": 1}, False, None, None)
-        now = asyncio.get_running_loop().time()
-        daemon = Daemon("ward", "1", "xkeymsg-receiver", "1", "", None, True, 0, (route,), now, NOW)
         at = "ward", more.get("id", "1")
-        self.fleet._daemons[at] = daemon._replace(**more)  # noqa: SLF001 - no server
-        self.fleet._history[at] = [(0.0, {})]  # noqa: SLF001 - as above
+        daemon = DAEMON._replace(**{"answered": monotonic()} | more)
+        self.fleet._daemons[at] = daemon  # noqa: SLF001 - no server
+        self.fleet._history[at] = [DAEMON._replace(routes=())]  # noqa: SLF001 - as above
         self.fleet.has_asked = True
 
     def know(self, key: KeyState) -> None:
@@ -125,7 +128,9 @@ async def test_nothing_is_said_to_be_well_before_anything_is_known(office: Offic
     for fine in ("No daemon reports", "No message is in quarantine", "None."):
         assert fine not in refused
     assert "The configuration has no" not in await office.show("/")
-    assert "not read yet" in await office.show("/streams")
+    streams = await office.show("/streams")
+    assert "not read yet" in streams
+    assert "None was found" not in streams
 
 
 async def test_a_fleet_is_well_only_if_all_is_known(office: Office) -> None:
@@ -159,9 +164,84 @@ async def test_counts_of_a_silent_daemon_are_old(office: Office) -> None:
     assert "| in | c | unknown | 1 |" in shown
 
 
+async def test_a_route_on_which_all_fails_is_said(office: Office) -> None:
+    """Its key may be wrong; the daemon cannot tell that from a flood of strangers."""
+    office.answer(routes=(ROUTE._replace(requests=1_200, errors=1_200),))
+    shown = await office.show("/fleet")
+    assert "ward: route in: all 1,200 messages failed" in shown
+    assert "✓" not in shown
+
+
+async def test_refused_messages_are_shown_by_sender(office: Office) -> None:
+    pair = XKeyPair.generate()
+    office.people._names = {pair.public: "ward"}  # noqa: SLF001 - no source of trust
+    known, odd = str(pair.public), f"X{'A' * 55}"
+    senders = {
+        ("replay", RefusedSender(known, True)): 1,
+        ("stale", RefusedSender(known, False)): 2,
+        ("stale", RefusedSender(odd, False)): 3_000,
+        ("malformed", RefusedSender("", False)): 4,
+    }
+    office.answer(routes=(ROUTE._replace(senders=senders),))
+    shown = (await office.show("/refused")).splitlines()
+    start = next(at for at, row in enumerate(shown) if row.startswith("Sender | Code"))
+    assert shown[start + 1 : start + 5] == [
+        f"ward {known} authenticated | replay | ward | in | c | 1 | 1 |",
+        f"unknown {odd} not verified | stale | ward | in | c | 3,000 | 3,000 |",
+        f"ward {known} not verified | stale | ward | in | c | 2 | 2 |",
+        "others, or none stated | malformed | ward | in | c | 4 | 4 |",
+    ]
+
+
+async def test_only_the_most_frequent_refusals_are_shown(office: Office) -> None:
+    senders = {("stale", RefusedSender(f"X{n:055}", False)): n for n in range(1, 251)}
+    routes = tuple(ROUTE._replace(name=f"r{n}", refused={"stale": n}) for n in range(1, 250))
+    office.answer(routes=(ROUTE._replace(senders=senders), *routes))
+    shown = await office.show("/refused")
+    assert f"X{250:055}" in shown
+    assert f"X{50:055}" not in shown
+    assert "| r249 |" in shown
+    assert "| r49 |" not in shown
+    assert shown.count("50 more rows with fewer messages") == 2
+
+
+def answer(fleet: Fleet, **more: Any) -> None:
+    """Let a fleet take an answer, whose daemon is not silent."""
+    fleet._add(DAEMON._replace(**{"answered": monotonic()} | more))  # noqa: SLF001 - no server
+
+
+async def test_a_rate_falls_although_nothing_is_refused(office: Office) -> None:
+    fleet, begun, rates, pages = office.fleet, monotonic(), [], set[str]()
+    for seconds, count in ((0, 1), (10, 5), (40, 5), (65, 5), (75, 5)):
+        route = ROUTE._replace(refused={"replay": count})
+        answer(fleet, answered=begun + seconds, routes=(route,))
+        rates.append(fleet.refusals[0].minute)
+        pages.add(repr(fleet._shown()))  # noqa: SLF001 - whether pages are rendered again
+    assert rates == [0, 4, 4, 4, 0]
+    assert len(pages) == 3
+
+
+async def test_long_answers_fill_bounded_memory(office: Office) -> None:
+    fleet, size = office.fleet, 1 << 18
+    for number in range(16):
+        answer(fleet, id=str(number), size=size)
+    assert not fleet.is_cut
+    answer(fleet, id="new", size=1)
+    assert fleet.is_cut
+    assert len(fleet.daemons) == 16
+    answer(fleet, id="0", size=size, answered=monotonic() - 9)
+    answer(fleet, id="new", size=1)
+    assert {each.id for each in fleet.daemons} == {"new", *map(str, range(1, 16))}
+    for second in range(1_000):
+        answer(fleet, id="1", size=size, answered=monotonic() + second)
+    assert len(fleet._history["ward", "1"]) < 20  # noqa: SLF001 - its memory
+
+
 async def test_a_stream_is_well_only_if_it_can_be_read(office: Office) -> None:
     office.sample()
-    assert "✓ S: all 1 sampled" in await office.show("/streams")
+    shown = await office.show("/streams")
+    assert "✓ S: all 1 sampled" in shown
+    assert "None was found." in shown
     office.sample(problem="no answer within 5 s", read=NOW)
     shown = await office.show("/streams")
     assert "✓" not in shown
@@ -343,6 +423,7 @@ async def test_hostile_text_is_text_everywhere(office: Office) -> None:
         True,
         0.0,
         2.0**53,
+        {("error", RefusedSender("<img src=x>", True)): 2**53},
     )
     office.answer(name=HOSTILE, routes=(route,), key_age=2.0**53)
     for ready in (True, None):

@@ -167,6 +167,26 @@ async def test_a_refusal_shows_its_code_and_explains_it(opening: OpenHere) -> No
     assert len(await explained.all()) >= 20
 
 
+async def test_a_wrong_key_is_suspected_and_what_was_missing_is_forgotten(
+    visit: Visit, at: Place
+) -> None:
+    opening = await OpenHere.visited(visit, at)
+    status, state = (opening.page.locator(f"#{name}") for name in ("status", "open-state"))
+    await opening.page.get_by_role("button", name="Open", exact=True).click()
+    await expect(state).to_contain_text("enter your key first")
+    await opening.use(OTHER)
+    await expect(state).to_have_text("")
+    await opening.trust(str(WARD.public))
+    await opening.paste(patient())
+    summary = opening.cards.first.locator("summary")
+    await expect(summary).to_contain_text("refused not_a_recipient, pasted, ")
+    doubt = "sealed to other keys: 1; is yours the right one?"
+    await expect(status).to_contain_text(doubt)
+    await opening.use(CLINIC)
+    await opening.paste(patient())
+    await expect(status).to_have_text("1 opened, 1 refused")
+
+
 async def test_trust_is_asked_for(visit: Visit, at: Place) -> None:
     opening = await OpenHere.visited(visit, at)
     said = opening.page.locator("#open-state")

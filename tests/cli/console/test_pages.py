@@ -96,6 +96,12 @@ def test_refused_shows_codes_and_what_an_outsider_can_see(stage: Stage) -> None:
         and has("EHR 5", "undecryptable")(rows),
     )  # fmt: skip
     assert has("replay | ward-7 | records | clinic |")(rows)
+    place = "ward-7 | records | clinic"
+    ward = str(stage.hospital.ward.pair.public)
+    assert has(f"ward {ward} authenticated | replay | {place} | ")(rows)
+    stranger = f"unknown {stage.stranger.public} not verified"
+    assert has(f"{stranger} | sender_not_admitted | {place} | ")(rows)
+    assert has(f"others, or none stated | malformed | {place} | ")(rows)
     assert has("EHR | clinic | undecryptable |")(rows)
     message = row(rows, "EHR 5 clinic", "undecryptable")
     assert HOSTILE in message

@@ -159,7 +159,7 @@ async def test_systemd_is_told_of_its_life(stage: Stage, abstract: bool) -> None
     assert said.index("READY=1") > 0  # it lived before, and the watchdog heard of it
 
 
-async def test_micro_sees_it_with_what_it_did_and_codes_alone(stage: Stage) -> None:
+async def test_micro_sees_it_with_what_it_did_codes_and_senders_alone(stage: Stage) -> None:
     with stage.start(TEXT) as bob:
         ready(bob)
         await stage.send(b"one")
@@ -176,6 +176,10 @@ async def test_micro_sees_it_with_what_it_did_and_codes_alone(stage: Stage) -> N
                     await asyncio.sleep(0.01)
     assert (endpoint["num_requests"], endpoint["num_errors"]) == (2, 1)
     assert endpoint["last_error"] == "sender_not_admitted"
+    assert endpoint["data"]["refused_senders"] == {
+        "authenticated": {},
+        "stated": {str(EVE.public): {"sender_not_admitted": 1}},
+    }
     assert b"c4n4ry" not in raw.data
 
 

@@ -7,10 +7,12 @@ size, and a round of questions ends by the clock, not by the services.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.untrusted import (
@@ -27,7 +29,7 @@ from xkeymsg.nkey import is_public
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("PROGRAMS", "Daemon", "Fleet", "FleetRoute", "RefusalCount")
+__all__ = ("PROGRAMS", "Daemon", "Fleet", "FleetRoute", "RefusalCount", "RefusedSender")
 
 PROGRAMS: Final = ("xkeymsg-receiver", "xkeymsg-sender")
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -38,13 +40,30 @@ _ROUND: Final = 1.0
 _MOST: Final = 512
 """Daemons, and replies in a round."""
 _MOST_ROUTES: Final = 64
-_REPLY: Final = 1 << 16
+_MOST_SENDERS: Final = 64
+"""Senders of each kind of a route."""
+_REPLY: Final = 1 << 18
 _BYTES: Final = 4 << 20
-"""Bytes of the replies of a round."""
+"""Bytes of the replies of a round, and of the last replies of all daemons."""
+_SPACING: Final = 5.0
+"""Seconds between two replies of a daemon that are kept for its rates."""
 _SILENT: Final = 8.0
 """Seconds without a reply after which a daemon counts as silent."""
 _FORGET: Final = 600.0
 """Seconds without a reply after which it is forgotten."""
+
+
+class RefusedSender(NamedTuple):
+    """Who sealed refused messages."""
+
+    key: str
+    """Of the form `X…`, perhaps not valid; empty for all senders that the daemon does not name."""
+    is_authenticated: bool
+    """Whether the daemon has verified it; otherwise anyone can have written it."""
+
+
+_OTHERS: Final = RefusedSender("", False)
+_KEY: Final = re.compile("X[A-Z2-7]{55}")
 
 
 class FleetRoute(NamedTuple):
@@ -64,6 +83,8 @@ class FleetRoute(NamedTuple):
     """Seconds that the replay window covers; None if all of it."""
     max_age: float | None
     """Seconds that it should cover; None if the route has none."""
+    senders: Mapping[tuple[str, RefusedSender], int]
+    """Refused messages by code and sender, of a receiver; of a named one at least so many."""
 
     @property
     def is_short(self) -> bool:
@@ -89,6 +110,8 @@ class Daemon(NamedTuple):
     """When it answered last, by the monotonic clock."""
     at: datetime
     """The same, by the wall clock."""
+    size: int
+    """Bytes of the answer."""
 
     @property
     def is_silent(self) -> bool:
@@ -110,13 +133,18 @@ class Daemon(NamedTuple):
         found += [
             f"route {each.name}: replay window is short" for each in self.routes if each.is_short
         ]
+        found += [
+            f"route {each.name}: all {each.requests:,} messages failed"
+            for each in self.routes
+            if 0 < each.requests <= each.errors
+        ]
         if self.retired_senders:
             found.append(f"senders that use a retired key: {self.retired_senders}")
         return found
 
 
 class RefusalCount(NamedTuple):
-    """Messages that one route of one daemon has refused for one reason."""
+    """Messages that one route of one daemon has refused for one reason, or also of one sender."""
 
     code: str
     daemon: str
@@ -126,6 +154,15 @@ class RefusalCount(NamedTuple):
     """Since the daemon started."""
     minute: int | None
     """In the last minute, or since the console has seen the daemon; None if it is silent."""
+    sender: RefusedSender = _OTHERS
+
+
+_Counted = TypeVar("_Counted")
+
+
+def _frequent(count: RefusalCount) -> tuple[int, int, tuple[str, ...]]:
+    """Sort the most frequent first."""
+    return -(count.minute or 0), -count.total, count[:3]
 
 
 class Fleet:
@@ -140,7 +177,8 @@ class Fleet:
     def __init__(self, link: Link, changes: Changes, *, most: int = _MOST) -> None:
         self._link, self._changes, self._most = link, changes, most
         self._daemons: dict[tuple[str, str], Daemon] = {}
-        self._history: dict[tuple[str, str], list[tuple[float, dict[tuple[str, str], int]]]] = {}
+        self._history: dict[tuple[str, str], list[Daemon]] = {}
+        """What each has answered in the last minute, the oldest first."""
         self.others = 0
         """Other services that answered in the last round."""
         self.is_cut = False
@@ -173,17 +211,35 @@ class Fleet:
     @property
     def refusals(self) -> list[RefusalCount]:
         """The refused messages by code and route, the most frequent first."""
-        found = []
+        found = [
+            RefusalCount(code, *place, total, minute)
+            for code, place, total, minute in self._counts(lambda route: route.refused)
+        ]
+        return sorted(found, key=_frequent)
+
+    @property
+    def refusals_by_sender(self) -> list[RefusalCount]:
+        """The same by sender: first those of authenticated senders, last those of unnamed ones."""
+        found = [
+            RefusalCount(code, *place, total, minute, sender)
+            for (code, sender), place, total, minute in self._counts(lambda route: route.senders)
+        ]
+        by_kind = sorted(found, key=_frequent)
+        return sorted(
+            by_kind, key=lambda each: (not each.sender.is_authenticated, not each.sender.key)
+        )
+
+    def _counts(
+        self, of: Callable[[FleetRoute], Mapping[_Counted, int]]
+    ) -> Iterator[tuple[_Counted, tuple[str, str, str], int, int | None]]:
+        """Yield each count of the routes, with its place, its total, and that of a minute."""
         for at, daemon in self._daemons.items():
-            before = self._history[at][0][1]
+            before = {route.name: of(route) for route in self._history[at][0].routes}
             for route in daemon.routes:
-                for code, total in route.refused.items():
-                    seen = before.get((route.name, code), 0)
-                    minute = None if daemon.is_silent else max(0, total - seen)
-                    found.append(
-                        RefusalCount(code, daemon.name, route.name, route.durable, total, minute)
-                    )
-        return sorted(found, key=lambda each: (-(each.minute or 0), -each.total, each[:3]))
+                seen = before.get(route.name, {})
+                for key, total in of(route).items():
+                    minute = None if daemon.is_silent else max(0, total - seen.get(key, 0))
+                    yield key, (daemon.name, route.name, route.durable), total, minute
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -203,10 +259,11 @@ class Fleet:
 
     def _shown(self) -> object:
         daemons = [
-            (each._replace(answered=0.0, at=_EPOCH, key_age=None), each.is_silent)
+            (each._replace(answered=0.0, at=_EPOCH, key_age=None, size=0), each.is_silent)
             for each in self.daemons
         ]
-        return daemons, self.others, self.is_cut, self.problem, self.has_asked
+        before = [each[0].routes for each in self._history.values()]  # rates follow from it
+        return daemons, before, self.others, self.is_cut, self.problem, self.has_asked
 
     async def _ask(self) -> None:
         link, inbox = self._link, self._link.new_inbox()
@@ -232,7 +289,7 @@ class Fleet:
             answer = parse_object(raw.data, _REPLY)
             if answer is None or raw.says_nobody_listens:
                 continue
-            if (daemon := _daemon(answer)) is not None:
+            if (daemon := _daemon(answer, len(raw.data))) is not None:
                 self._add(daemon)
             elif answer.get("type") == "io.nats.micro.v1.stats_response":
                 others.add(text_in(answer, "id"))
@@ -242,22 +299,20 @@ class Fleet:
 
     def _add(self, daemon: Daemon) -> None:
         at = daemon.name, daemon.id
-        if at not in self._daemons and len(self._daemons) >= self._most:
-            oldest = min(self._daemons, key=lambda each: self._daemons[each].answered)
-            if not self._daemons[oldest].is_silent:
+        others = {key: each for key, each in self._daemons.items() if key != at}
+        size = daemon.size + sum(each.size for each in others.values())
+        while len(others) >= self._most or size > _BYTES:
+            oldest = min(others, key=lambda each: others[each].answered)
+            if not others[oldest].is_silent:
                 self.is_cut = True
                 return
+            size -= others.pop(oldest).size
             del self._daemons[oldest], self._history[oldest]
         self._daemons[at] = daemon
-        counts = {
-            (route.name, code): total
-            for route in daemon.routes
-            for code, total in route.refused.items()
-        }
-        history = self._history.setdefault(at, [(daemon.answered, counts)])
-        if history[-1][1] != counts or daemon.answered - history[-1][0] > 10:
-            history.append((daemon.answered, counts))
-        while len(history) > 1 and (history[1][0] < daemon.answered - 60 or len(history) > 40):
+        history = self._history.setdefault(at, [daemon])
+        if daemon.answered - history[-1].answered > _SPACING:
+            history.append(daemon)
+        while len(history) > 1 and history[1].answered < daemon.answered - 60:
             del history[0]
 
     def _forget(self) -> None:
@@ -266,7 +321,7 @@ class Fleet:
                 del self._daemons[at], self._history[at]
 
 
-def _daemon(answer: Mapping[str, Any]) -> Daemon | None:
+def _daemon(answer: Mapping[str, Any], size: int) -> Daemon | None:
     """Return the daemon that a reply describes; None if it is another service's."""
     program = text_in(table_in(answer, "metadata"), "program")
     name, number = text_in(answer, "name", 64), text_in(answer, "id", 64)
@@ -284,16 +339,17 @@ def _daemon(answer: Mapping[str, Any]) -> Daemon | None:
         key_age=seconds_in(data, "key_age"),
         ready=ready if isinstance(ready, bool) else None,
         retired_senders=number_in(data, "retired_senders"),
-        routes=tuple(_routes(endpoints)),
+        routes=tuple(_routes(endpoints, is_receiver=program == PROGRAMS[0])),
         answered=monotonic(),
         at=datetime.now(UTC),
+        size=size,
     )
 
 
-def _routes(endpoints: list[Mapping[str, Any]]) -> Iterator[FleetRoute]:
+def _routes(endpoints: list[Mapping[str, Any]], *, is_receiver: bool) -> Iterator[FleetRoute]:
     for each in endpoints:
         data = table_in(each, "data")
-        replay = table_in(data, "replay")
+        replay, refused = table_in(data, "replay"), codes_in(data, "refused")
         yield FleetRoute(
             name=text_in(each, "name", 64),
             subject=text_in(each, "subject"),
@@ -302,8 +358,24 @@ def _routes(endpoints: list[Mapping[str, Any]]) -> Iterator[FleetRoute]:
             requests=number_in(each, "num_requests"),
             errors=number_in(each, "num_errors"),
             last_error=text_in(each, "last_error", 64),
-            refused=codes_in(data, "refused"),
+            refused=refused,
             blocked=data.get("blocked") is True,
             covers=seconds_in(replay, "covers"),
             max_age=seconds_in(replay, "max_age"),
+            senders=_senders(table_in(data, "refused_senders"), refused) if is_receiver else {},
         )
+
+
+def _senders(
+    given: Mapping[str, Any], refused: Mapping[str, int]
+) -> dict[tuple[str, RefusedSender], int]:
+    """Return refused messages by code and sender; what is left is counted as of others."""
+    found, left = dict[tuple[str, RefusedSender], int](), Counter(refused)
+    for kind in ("authenticated", "stated"):
+        named = table_in(given, kind)
+        for key in list(named)[:_MOST_SENDERS]:
+            sender = RefusedSender(key, kind == "authenticated")
+            for code, count in codes_in(named, key).items() if _KEY.fullmatch(key) else ():
+                found[code, sender] = count
+                left[code] -= count
+    return found | {(code, _OTHERS): count for code, count in left.items() if count > 0}

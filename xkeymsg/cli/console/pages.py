@@ -18,12 +18,16 @@ from xkeymsg.cli.console.refused import Quarantines, QuarantineState
 from xkeymsg.cli.console.seen import SeenSender, SeenSenders
 from xkeymsg.cli.console.streams import SampledStream, Streams
 from xkeymsg.cli.console.terminated import Terminations
+from xkeymsg.errors import KeyFormatError
+from xkeymsg.keys import XKey
 
 __all__ = ("KeyRow", "Pages", "SenderRow")
 
 _GRACE: Final = timedelta(seconds=60)
 """How long a sender may resolve names with an old revision of the directory."""
 _MOST_SENDERS: Final = 200
+_MOST_REFUSALS: Final = 200
+"""Rows of each table of refused messages."""
 
 
 def _now() -> datetime:
@@ -150,7 +154,8 @@ class Pages:
         revision, since = self._revision
         states = {each.key: each.state for who in self._people.all for each in who.keys}
         rows = []
-        for seen in self._seen.all()[:_MOST_SENDERS]:
+        known_first = sorted(self._seen.all(), key=lambda seen: not self._people.name_of(seen.key))
+        for seen in known_first[:_MOST_SENDERS]:
             behind = None if seen.revision is None else max(0, revision - seen.revision)
             is_stale = bool(behind) and seen.created > since + _GRACE
             name, state = self._people.name_of(seen.key), states.get(seen.key, "")
@@ -158,9 +163,14 @@ class Pages:
         return rows
 
     def _refused(self) -> Mapping[str, Any]:
+        refusals, by_sender = self._fleet.refusals, self._fleet.refusals_by_sender
+        shown = by_sender[:_MOST_REFUSALS]
         return {
             "fleet": self._fleet,
-            "refusals": self._fleet.refusals,
+            "refusals": refusals[:_MOST_REFUSALS],
+            "more_refusals": len(refusals[_MOST_REFUSALS:]),
+            "by_sender": [(each, self._name_of(each.sender.key)) for each in shown],
+            "more_by_sender": len(by_sender[_MOST_REFUSALS:]),
             "losses": self._connection.losses,
             "has_streams": bool(self._streams.states),
             "quarantines": self._quarantines,
@@ -168,6 +178,13 @@ class Pages:
             "explained": {each.code for each in EXPLANATIONS},
             "people": self._people,
         }
+
+    def _name_of(self, text: str) -> str:
+        """Return the names of the holders of a key, as a daemon has written it."""
+        try:
+            return self._people.name_of(XKey.parse(text))
+        except KeyFormatError:
+            return ""
 
     def _rotation(self) -> Mapping[str, Any]:
         oldest = {each.name: each.oldest for each in self._held if each.messages}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from xkeymsg.envelope.inspect import Inspection, inspect, sender_of
-from xkeymsg.errors import EnvelopeError
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.keys import XKey
 
 __all__ = ("Look", "SeenSender", "SeenSenders", "look_at")
@@ -38,7 +38,7 @@ def look_at(data: bytes, *, is_whole: bool = True) -> Look:
             inspection = inspect(data)
             return Look("xkm1", inspection.sender, inspection)
         return Look("xkm1", XKey(sender_of(data)), None)
-    except EnvelopeError:
+    except XKeyMsgError:
         return Look("", None, None)
 
 

@@ -75,13 +75,14 @@ class Reporter:
         self.metrics.blocked.set(is_blocked)
         self.endpoint.data["blocked"] = is_blocked
 
-    def _refused(self, code: str) -> None:
-        """Record a refused message."""
+    def _refused(self, code: str) -> str:
+        """Record a refused message; return the code under which it is counted."""
         self.metrics.refused(code)
         self.failed(code)
         counts = self.endpoint.data.setdefault("refused", {})
         code = code if code in CODES else OTHER
         counts[code] = counts.get(code, 0) + 1
+        return code
 
     def failed(self, code: str) -> None:
         """Record a failed message, for `nats micro`."""

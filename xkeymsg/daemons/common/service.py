@@ -2,8 +2,9 @@
 
 Anyone may send a request, and the requester chooses the reply subject. Replies therefore go only to
 inboxes: a request with the reply subject `$JS.API.STREAM.PURGE.X`, or an application's subject,
-would make us publish there with our own permissions. Replies are rate-limited, and contain nothing
-that a stranger may not know: names from the configuration, numbers, and codes.
+would make us publish there with our own permissions. Replies are rate-limited, and contain names
+from the configuration, numbers, codes, and the public keys that refused messages state as their
+senders.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Endpoint:
     """Total processing time."""
     data: dict[str, Any] = field(default_factory=dict)
     """Its part of `data` in the STATS reply: numbers, states and codes."""
+    more: Callable[[], Mapping[str, Any]] = dict
+    """Returns a further part of `data`, when it is requested."""
 
     def info(self) -> dict[str, Any]:
         """Return its part of the INFO reply."""
@@ -74,7 +77,7 @@ class Endpoint:
             "last_error": self.last_error,
             "processing_time": spent,
             "average_processing_time": spent // self.requests if self.requests else 0,
-            "data": {**state, **self.metadata, **self.data},
+            "data": {**state, **self.metadata, **self.data, **self.more()},
         }
 
 

@@ -212,8 +212,10 @@ class _Receiver:
         endpoint = Endpoint(
             route.name, route.subject or route.accepted[0], route.queue or "", _metadata(route)
         )
-        report = ReceiverReporter(route.name, self._log, self._metrics.route(route.name), endpoint)
-
+        report = ReceiverReporter(
+            route.name, self._log, self._metrics.route(route.name), endpoint,
+            routes=len(self._config.route),
+        )  # fmt: skip
         senders = self._senders
         if route.senders and isinstance(senders, PeersFile | Trust):
             senders = RouteSenders(senders, route.senders)

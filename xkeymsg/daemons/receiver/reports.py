@@ -6,7 +6,11 @@ error has content of a message.
 
 from __future__ import annotations
 
+from xkeymsg.daemons.common.logs import Log
+from xkeymsg.daemons.common.metrics import RouteMetrics
 from xkeymsg.daemons.common.reports import Reporter, code_of
+from xkeymsg.daemons.common.service import Endpoint
+from xkeymsg.daemons.receiver.refused_senders import RefusedSenders
 from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import DeliveryError
 
@@ -14,22 +18,37 @@ __all__ = ("ReceiverReporter",)
 
 
 class ReceiverReporter(Reporter):
-    """Reports what happens on one route."""
+    """Reports what happens on one route.
+
+    Args:
+        route: Its name.
+        log: The log.
+        metrics: Its metrics.
+        endpoint: Its part of the replies to `nats micro`.
+        routes: The number of routes of the daemon.
+    """
+
+    def __init__(
+        self, route: str, log: Log, metrics: RouteMetrics, endpoint: Endpoint, *, routes: int
+    ) -> None:
+        super().__init__(route, log, metrics, endpoint)
+        self._senders = RefusedSenders(routes)
+        endpoint.more = lambda: {"refused_senders": self._senders.counts()}
 
     def opened(self, seconds: float) -> None:
         """Report an opened message."""
         self.metrics.opened.inc()
         self.metrics.open_time.observe(seconds)
 
-    def refused(self, error: BaseException, **where: object) -> None:
+    def refused(self, error: BaseException, envelope: bytes, **where: object) -> None:
         """Report a refused message.
 
         Args:
             error: The reason.
+            envelope: The message.
             **where: The place of the message.
         """
-        code = code_of(error)
-        self._refused(code)
+        self._senders.note(envelope, self._refused(code_of(error)), error)
         self._often("warning", "refused", error, **where)
 
     def not_delivered(self, error: DeliveryError) -> None:

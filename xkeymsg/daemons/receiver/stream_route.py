@@ -62,7 +62,7 @@ class _StreamScope:
         try:
             return self._opening.open(raw, position)
         except XKeyMsgError as error:
-            self._report.refused(error, sequence=position.sequence)
+            self._report.refused(error, raw.data, sequence=position.sequence)
             raise
 
     def settle(self, message: Message, *, handled: bool) -> None:

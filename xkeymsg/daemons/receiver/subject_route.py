@@ -61,7 +61,7 @@ class SubjectRoute:
             else:
                 record, span = await asyncio.to_thread(self._opening.read, raw)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
-            self._report.refused(error)
+            self._report.refused(error, raw.data)
             return None
         return self._handle(record, span)
 
