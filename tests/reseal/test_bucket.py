@@ -1,4 +1,4 @@
-"""`reseal_bucket`: values in place, by compare-and-set; deleted keys stay deleted."""
+"""`reseal_bucket`: values in place, by compare-and-set."""
 
 from __future__ import annotations
 
@@ -57,16 +57,6 @@ async def test_values_written_after_a_first_call_on_an_empty_bucket_are_newer(
     report = await place.reseal_bucket()
     assert (report.resealed, report.skipped) == (0, {"newer": 1})
     assert opened((await current(place, "a")).data, RITA, ALICE.public).data == b"1"
-
-
-@pytest.mark.parametrize("operation", ["DEL", "PURGE"])
-async def test_a_deleted_key_stays_deleted(place: Place, operation: str) -> None:
-    await place.add_bucket(history=5)
-    await place.put("a", b"1")
-    await place.store(b"", "$KV.config.a", headers={"KV-Operation": operation})
-    report = await place.reseal_bucket()
-    assert (report.resealed, report.skipped) == (0, {"deleted": 1})
-    assert (await current(place, "a")).data == b""
 
 
 @pytest.mark.parametrize("change", ["put", "delete"])

@@ -1,4 +1,4 @@
-"""`xkeymsg reseal`: seals stored messages, or the values of a bucket, to other recipients."""
+"""`xkeymsg reseal`: seals stored messages, or the entries of a bucket, to other recipients."""
 
 from __future__ import annotations
 

@@ -157,7 +157,14 @@ class RollbackMemory(SafeRepr):
         return self._marks.get(name)
 
     def accept(
-        self, name: bytes, sealing: Sealing, revision: int, *, live: bool, exact: bool = False
+        self,
+        name: bytes,
+        sealing: Sealing,
+        revision: int,
+        *,
+        live: bool,
+        exact: bool = False,
+        keep: bool = True,
     ) -> None:
         """Check an entry that the broker presents as the newest of its key, and remember it.
 
@@ -167,6 +174,7 @@ class RollbackMemory(SafeRepr):
             revision: The revision that the broker reports.
             live: Whether it is a value or object, not a tombstone.
             exact: Whether writers wait for each other's clocks: then `skew` is 0.
+            keep: Whether to remember it.
 
         Raises:
             ValueRollbackError: If it is older than the newest one opened before (K-10 to
@@ -178,7 +186,7 @@ class RollbackMemory(SafeRepr):
             old = self._marks.get(name)
             most = _SESSIONS if self._sessions < _AVERAGE * self.most else _AVERAGE
             new = _next(old, sealing, revision, live, 0 if exact else self._skew, most)
-            if new == old:
+            if new == old or not keep:
                 return
             if old is None and len(self._marks) >= self.most:
                 raise LimitExceededError("keys in the memory", len(self._marks) + 1, self.most)

@@ -29,7 +29,7 @@ from xkeymsg.errors import (
     WrongRevisionError,
     XKeyMsgError,
 )
-from xkeymsg.kv.codec import KVCodec, is_marker
+from xkeymsg.kv.codec import CLEAR_OPERATION, KVCodec, is_marker
 from xkeymsg.kv.entry import Operation
 from xkeymsg.kv.names import NAME_KEY
 from xkeymsg.kv.reader import KVReader, check_revision
@@ -42,13 +42,6 @@ _HEADERS: Final = 512
 """Bytes for headers of the broker, which count towards its limit."""
 _WAIT_MS: Final = 5000
 """How far the clock may be behind the newest value of a key, for a write to wait for it."""
-_OPERATION: Final = "KV-Operation"
-_MARKERS: Final[Mapping[str, Mapping[str, str]]] = {
-    "put": {},
-    "delete": {_OPERATION: "DEL"},
-    "purge": {_OPERATION: "PURGE", "Nats-Rollup": "sub"},
-}
-"""The broker's headers of each operation, which other clients understand."""
 _LOCKS: Final[WeakKeyDictionary[Core, WeakValueDictionary[str, asyncio.Lock]]] = WeakKeyDictionary()
 """A lock for each key that a client is writing, through any of its bucket objects: K-17."""
 
@@ -294,7 +287,9 @@ class KVBucket(KVReader):
         name = codec.name_of(key)
         if self._read_only:
             raise ConfigurationError("a bucket with an origin is read-only: write to its origin")
-        clear = dict(_MARKERS[operation])
+        clear = dict(CLEAR_OPERATION[operation])
+        if operation == "purge":
+            clear["Nats-Rollup"] = "sub"
         if last is not None:
             clear[EXPECTED_LAST] = str(check_revision("last", last))
         if expires is not None:

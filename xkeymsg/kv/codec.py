@@ -32,6 +32,7 @@ from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
 __all__ = (
+    "CLEAR_OPERATION",
     "KEY",
     "OPERATION",
     "REPLACES",
@@ -39,6 +40,7 @@ __all__ = (
     "KVOptions",
     "ReaderOptions",
     "is_marker",
+    "operation_of",
 )
 
 OPERATION: Final = "xkm-kv"
@@ -46,6 +48,12 @@ REPLACES: Final = "xkm-kv-replaces"
 KEY: Final = "xkm-kv-key"
 """Names of our sealed headers."""
 
+CLEAR_OPERATION: Final[Mapping[Operation, Mapping[str, str]]] = {
+    "put": {},
+    "delete": {"KV-Operation": "DEL"},
+    "purge": {"KV-Operation": "PURGE"},
+}
+"""The broker's header of each operation, which other clients understand."""
 _MARKERS: Final = ("kv-operation", "nats-marker-reason")
 """Names of the broker's headers for deletions."""
 _MAX: Final = 2**63
@@ -81,6 +89,20 @@ def is_marker(entry: StoredEntry) -> bool:
     return not entry.data and any(
         name.lower() in _MARKERS for name, _ in parse_block(entry.headers)
     )
+
+
+def operation_of(message: Message, own: Mapping[str, str]) -> Operation:
+    """Return the sealed operation of an opened entry, whose sealed headers are `own`.
+
+    Raises:
+        MalformedError: If it is not a valid one (K-9).
+    """
+    match own.get(OPERATION):
+        case None:
+            return "put"
+        case "delete" | "purge" as operation if not message.data:
+            return operation
+    raise MalformedError("an invalid tombstone")
 
 
 class KVCodec(SafeRepr):
@@ -232,7 +254,7 @@ class KVCodec(SafeRepr):
             raise NotSealedError("the entry is not sealed: anyone can have written it")
         message = self._message(name, data)
         own = message._origin.own if isinstance(message._origin, Request) else {}  # noqa: SLF001
-        operation = self._operation(message, own)
+        operation = operation_of(message, own)
         created = message._head.created_ms  # noqa: SLF001
         now = now_ns() // 1_000_000
         if created > now + self._limits.skew * 1000:
@@ -260,14 +282,6 @@ class KVCodec(SafeRepr):
             if name != NAME_KEY and not (isinstance(own, Request) and OPERATION in own.own):
                 raise  # a payload, where documents are expected
         return message
-
-    def _operation(self, message: Message, own: Mapping[str, str]) -> Operation:
-        match own.get(OPERATION):
-            case None:
-                return "put"
-            case "delete" | "purge" as operation if not message.data:
-                return operation
-        raise MalformedError("an invalid tombstone")
 
     def __repr__(self) -> str:
         return f"<KVCodec {self._bucket}>"

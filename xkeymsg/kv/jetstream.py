@@ -103,6 +103,20 @@ class JetStreamStore:
             raise DeliveryError("JetStream answered with another key")
         return StoredEntry(name, stored.sequence, _block(stored.headers), stored.data)
 
+    async def revisions(self, name: str) -> AsyncGenerator[StoredEntry | None]:
+        """Yield the entries of a key, from the leader, and None after the last.
+
+        Raises:
+            DeliveryError: If the bucket does not exist or answer, or the leader may not be asked.
+        """
+        subject, at = f"{self._prefix or await self._start()}{name}", 1
+        while (stored := await self._api.next_message(self._stream, at, subject)) is not None:
+            if stored.subject != subject:
+                raise DeliveryError("JetStream answered with another key")
+            yield StoredEntry(name, stored.sequence, _block(stored.headers), stored.data)
+            at = stored.sequence + 1
+        yield None
+
     async def at(self, name: str, revision: int) -> StoredEntry | None:
         """Return an entry by revision.
 

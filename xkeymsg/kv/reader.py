@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import ClassVar, Final, TypeVar
 
 from xkeymsg.ambient import now_ns
@@ -38,6 +38,8 @@ from xkeymsg.transport.subjects import covers
 __all__ = ("KVReader", "check_revision")
 
 _T = TypeVar("_T")
+_MAYBE_OLD: Final = (ValueRollbackError, UnauthenticatedDeletionError)
+"""Errors after which an entry is read again, from the leader: a replica may lag."""
 _REVISIONS: Final = 1024
 _HISTORY: Final = 1 << 29
 """Bounds of the history of a key: entries, and bytes. Clients create buckets with up to 64."""
@@ -147,20 +149,13 @@ class KVReader(SafeRepr):
             DeliveryError: If the bucket does not exist or answer.
             XKeyMsgError: If the key is invalid, or the secret of blinded names cannot be opened.
         """
-        codec = await self._opened()
-        name, entries, memory = codec.name_of(key), list[KVEntry](), self.memory.view()
-        size = 0
-        async with aclosing(self._store.follow(name, "all")) as found:
-            while (stored := await self._soon(anext(found))) is not None:
-                size += len(stored.data)
-                if len(entries) >= _REVISIONS or size > _HISTORY:
-                    raise LimitExceededError("revisions of a key", len(entries) + 1, _REVISIONS)
-                entries.append(await self._taken(stored, None, name))
-        if not entries:
-            raise self._absent(name, marker=False)
-        if entries[-1].message is not None:
-            self._remember(name, entries[-1], memory)
-        return entries
+        name = (await self._opened()).name_of(key)
+        try:
+            return await self._past(name, self._store.follow(name, "all"))
+        except _MAYBE_OLD:
+            with suppress(DeliveryError):  # it may not be permitted to ask the leader
+                return await self._past(name, self._store.revisions(name))
+            raise
 
     @refusing
     async def keys(self, pattern: str = ">") -> list[str]:
@@ -213,8 +208,8 @@ class KVReader(SafeRepr):
                 name = codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
 
-        async def take(stored: StoredEntry) -> KVEntry:
-            return await self._taken(stored, memory, name)
+        async def take(stored: StoredEntry, present: bool) -> KVEntry:
+            return await self._taken(stored, memory, name, present=present)
 
         return KVWatch(follow, take, updates_only=updates_only, most=memory.most)
 
@@ -261,14 +256,36 @@ class KVReader(SafeRepr):
         except TimeoutError:
             raise DeliveryError("the bucket does not deliver the entries that it has") from None
 
+    async def _past(self, name: str, found: AsyncGenerator[StoredEntry | None]) -> list[KVEntry]:
+        """Return the history of a key, whose newest entry is checked."""
+        entries, memory, size = list[KVEntry](), self.memory.view(), 0
+        async with aclosing(found):
+            while (stored := await self._soon(anext(found))) is not None:
+                size += len(stored.data)
+                if len(entries) >= _REVISIONS or size > _HISTORY:
+                    raise LimitExceededError("revisions of a key", len(entries) + 1, _REVISIONS)
+                entries.append(await self._taken(stored, None, name))
+        if not entries:
+            raise self._absent(name, marker=False)
+        if entries[-1].message is not None:
+            self._remember(name, entries[-1], memory)
+        return entries
+
     def _mark(self, name: str) -> bytes:
         return mark_name(f"$KV.{self._codec.origin}.{name}")
 
-    def _remember(self, name: str, entry: KVEntry, memory: RollbackMemory | None = None) -> None:
+    def _remember(
+        self,
+        name: str,
+        entry: KVEntry,
+        memory: RollbackMemory | None = None,
+        *,
+        keep: bool = True,
+    ) -> None:
         if entry.message is not None:
             sealing, live = Sealing.of_message(entry.message), entry.operation == "put"
             memory = self.memory if memory is None else memory
-            memory.accept(self._mark(name), sealing, entry.revision, live=live)
+            memory.accept(self._mark(name), sealing, entry.revision, live=live, keep=keep)
 
     async def _newest(self, name: str) -> KVEntry:
         """Read and check the newest entry of a key.
@@ -278,7 +295,7 @@ class KVReader(SafeRepr):
         """
         try:
             return await self._checked(name, await self._store.last(name))
-        except (ValueRollbackError, UnauthenticatedDeletionError):
+        except _MAYBE_OLD:
             stored = await self._store.last(name, leader=True)
         return await self._checked(name, stored)
 
@@ -317,11 +334,22 @@ class KVReader(SafeRepr):
                     yield stored
 
     async def _taken(
-        self, stored: StoredEntry, memory: RollbackMemory | None, pattern: str
+        self,
+        stored: StoredEntry,
+        memory: RollbackMemory | None,
+        pattern: str,
+        *,
+        present: bool = False,
     ) -> KVEntry:
         """Open an entry of those with a pattern; one that is refused becomes a report.
 
-        Past revisions have no memory.
+        Instead of an old one of a replica that lags, it is the newest of the key, from the leader.
+
+        Args:
+            stored: The entry.
+            memory: The marks of a watch; None for past revisions.
+            pattern: What was asked for.
+            present: Whether it is to be remembered instead of an old one.
         """
         try:
             _check_asked(pattern, stored.key)
@@ -329,6 +357,10 @@ class KVReader(SafeRepr):
             if memory is not None:
                 self._remember(stored.key, entry, memory)
         except Exception as error:  # noqa: BLE001 - trust may raise anything
+            if memory is not None and isinstance(error, _MAYBE_OLD):
+                newest = await self._newer(stored, memory, keep=present)
+                if newest is not None:
+                    return newest
             operation: Operation = "refused"
             if isinstance(error, UnauthenticatedDeletionError):
                 operation = "marker"
@@ -336,3 +368,17 @@ class KVReader(SafeRepr):
             self._events.refused(error, where)
             return KVEntry(self.bucket, stored.key, stored.revision, operation, error=error)
         return entry
+
+    async def _newer(
+        self, stored: StoredEntry, memory: RollbackMemory, *, keep: bool
+    ) -> KVEntry | None:
+        """Return the newest entry of a key, if a replica that lags delivers an old one."""
+        mark = memory.mark(self._mark(stored.key))
+        if mark is not None and stored.revision < mark.revision:
+            with suppress(Exception):  # the entry of the replica is refused then
+                newest = await self._store.last(stored.key, leader=True)
+                if newest is not None and newest.revision > stored.revision:
+                    entry = await self._codec.open_async(newest)
+                    self._remember(stored.key, entry, memory, keep=keep)
+                    return entry
+        return None

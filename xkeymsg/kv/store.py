@@ -75,8 +75,11 @@ class KVStore(Protocol):
             timeout: How long to wait for the acknowledgement, in seconds.
         """
 
+    def revisions(self, name: str) -> AsyncGenerator[StoredEntry | None]:
+        """Yield the entries of a key on the wire, from the leader, and None after the last."""
+
     def follow(self, pattern: str, deliver: Deliver) -> AsyncGenerator[StoredEntry | None]:
-        """Yield entries, and None once when there are no more for now."""
+        """Yield entries, and None once when there are no more for now; a replica may serve them."""
 
     async def create(self, config: Mapping[str, Any]) -> None:
         """Create the bucket; see `bucket_config`."""

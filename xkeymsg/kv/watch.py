@@ -36,7 +36,7 @@ class KVWatch(SafeRepr):
     def __init__(
         self,
         follow: Callable[[], Awaitable[AsyncGenerator[StoredEntry | None]]],
-        take: Callable[[StoredEntry], Awaitable[KVEntry]],
+        take: Callable[[StoredEntry, bool], Awaitable[KVEntry]],
         *,
         updates_only: bool,
         most: int,
@@ -47,6 +47,8 @@ class KVWatch(SafeRepr):
         self._queue: asyncio.Queue[KVEntry | Exception | None] = asyncio.Queue(_AHEAD)
         self._background = Background()
         self._seen: dict[str, int] = {}
+        self._ahead: dict[str, bytes] = {}
+        """The ids of entries of the leader, which a replica that lags delivers later."""
         self._started = False
         self._following = asyncio.Event()
         """Set once no further change is missed, and when following has ended."""
@@ -106,9 +108,11 @@ class KVWatch(SafeRepr):
                         present = False
                         await self._queue.put(None)
                         continue
-                    entry = await self._take(stored)
+                    entry = await self._take(stored, present)
                     gap = None if present else self._gap(stored.key, entry)
                     self._see(stored)
+                    if self._lags(stored, entry, present=present):
+                        continue
                     if gap is not None:
                         await self._queue.put(gap)
                     await self._queue.put(entry)
@@ -122,6 +126,18 @@ class KVWatch(SafeRepr):
         known = stored.key in self._seen
         if known or (len(self._seen) < self._most and len(stored.key) <= MAX_SUBJECT):
             self._seen[stored.key] = stored.revision
+
+    def _lags(self, stored: StoredEntry, entry: KVEntry, *, present: bool) -> bool:
+        """Return whether a replica lags and delivers what was delivered, or will be.
+
+        For an entry that it has at the start, the newest one of the leader is delivered at once.
+        """
+        number = None if entry.message is None else entry.message.message_id
+        if number is None or present:
+            if number is not None and entry.revision != stored.revision:
+                self._ahead[stored.key] = number
+            return False
+        return entry.revision != stored.revision or self._ahead.get(stored.key) == number
 
     def _gap(self, name: str, entry: KVEntry) -> KVEntry | None:
         """Return the report of a gap, if the entry replaces another revision than the last seen."""

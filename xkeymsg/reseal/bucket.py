@@ -1,8 +1,8 @@
-"""`reseal_bucket`: replaces the values of a key-value bucket by ones for other recipients.
+"""`reseal_bucket`: replaces the entries of a key-value bucket by ones for other recipients.
 
-Each value is replaced by compare-and-set on its revision: a value that changes meanwhile stays, and
-a deleted key stays deleted. A call begins again with all keys, and recognizes what it has replaced
-before: the ledger only records which revision the bucket had at the first call.
+The newest entry of each key, a value or a tombstone, is replaced by compare-and-set on its
+revision: an entry that changes meanwhile stays. A call begins again with all keys, and recognizes
+what it has replaced before: the ledger only records the bucket's revision at the first call.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from xkeymsg.errors import (
     DeliveryError,
     PayloadTooLargeError,
     StaleError,
+    UnauthenticatedDeletionError,
     XKeyMsgError,
 )
-from xkeymsg.kv.codec import OPERATION, REPLACES
+from xkeymsg.kv.codec import CLEAR_OPERATION, REPLACES, is_marker, operation_of
+from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.opener import View
 from xkeymsg.reseal.copier import Copier, Documents, copy_id
 from xkeymsg.reseal.ledger import Job, LedgerFile, ResealReport, opened
@@ -86,9 +88,10 @@ async def reseal_bucket(
 ) -> ResealReport:
     """Reseal the current values of a key-value bucket in place, for other recipients.
 
-    Earlier values in the history of a key stay sealed to the recipients that they had. The call can
-    be interrupted at any time and called again with the same ledger; values that were written after
-    the first call are skipped.
+    So are sealed tombstones, so that deleted keys stay deleted for the new recipients. Earlier
+    values in the history of a key stay sealed to the recipients that they had. The call can be
+    interrupted at any time and called again with the same ledger; what was written after the first
+    call is skipped.
 
     Args:
         client: The reader, whose trust admits the writers.
@@ -98,7 +101,7 @@ async def reseal_bucket(
         documents: As for `reseal_stream`.
         max_age: As for `reseal_stream`.
         on_refused: As for `reseal_stream`, with the revision.
-        memory: What the client remembers of the bucket. Older values than those are refused; their
+        memory: What the client remembers of the bucket. Older entries than those are refused; their
             copies would be newer than all that other readers remember.
 
     Returns:
@@ -165,7 +168,7 @@ class _BucketRun:
         await self._publisher.close()
 
     async def replace_all(self) -> None:
-        """Replace the current value of each key.
+        """Replace the newest entry of each key.
 
         Raises:
             DeliveryError: If the server delivers messages that are not of the bucket: their copies
@@ -189,35 +192,38 @@ class _BucketRun:
         await self._finish()
 
     async def _replace(self, stored: StreamMessage) -> Counted | None:
-        """Send the new value of a key; return what became of the value if nothing is sent."""
-        if not stored.data:  # a marker of the broker; its header alone would hide a value
-            return Counted("skipped", "deleted")
+        """Send the new entry of a key; return what became of the old one if nothing is sent."""
+        if is_marker(StoredEntry(stored.subject, stored.sequence, stored.headers, stored.data)):
+            raise UnauthenticatedDeletionError(
+                "no admitted sender has deleted the key; `xkeymsg kv delete` seals a deletion"
+            )
         if stored.header("Nats-TTL") is not None:
             return Counted("skipped", "ttl")
         if stored.sequence > self._ledger.target_position:
             is_own = self._copier.verify(stored.data, stored.subject) is not None
             return _RESEALED if is_own else Counted("skipped", "newer")
         message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
-        is_deletion = OPERATION in message.headers
+        operation = operation_of(message, message.headers)
         if self._memory is not None:
             name, seen = mark_name(stored.subject), Sealing.of_message(message)
-            self._memory.accept(name, seen, stored.sequence, live=not is_deletion)
-        if is_deletion:
-            return Counted("skipped", "deleted")
+            self._memory.accept(name, seen, stored.sequence, live=operation == "put")
         if isinstance(message, View) and message.withheld:
             raise ContentTypeError("the value would lose the parts that are withheld from you")
         await _turn(message)
         own = ((REPLACES, str(stored.sequence)),)
         envelope = self._copier.seal(message, self._room, own=own)
-        headers = (
-            self._block[:-2]
-            + (
-                f"Nats-Msg-Id: {copy_id(message.message_id, self._copier.public)}\r\n"
-                f"{EXPECTED_LAST}: {stored.sequence}\r\n\r\n"
-            ).encode()
-        )
+        headers = {
+            "Nats-Msg-Id": copy_id(message.message_id, self._copier.public),
+            EXPECTED_LAST: str(stored.sequence),
+            **CLEAR_OPERATION[operation],
+        }
+        block = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         ack = await self._publisher.submit(
-            stored.subject, envelope, headers, timeout=_TIMEOUT, known=True
+            stored.subject,
+            envelope,
+            self._block[:-2] + block + b"\r\n",
+            timeout=_TIMEOUT,
+            known=True,
         )
         ack.add_done_callback(mark_retrieved)
         self._sent.append(_Sent(stored, message.message_id, ack))

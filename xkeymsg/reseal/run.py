@@ -34,6 +34,7 @@ from xkeymsg.errors import (
     ReplayError,
     SessionClonedError,
     TrustError,
+    UnauthenticatedDeletionError,
     XKeyMsgError,
 )
 from xkeymsg.origins import id_text
@@ -83,7 +84,9 @@ def counted_as(error: XKeyMsgError) -> Counted:
         return Counted("skipped", "not_a_recipient")
     if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
         return Counted("skipped", "copy")
-    about = (EnvelopeError, OpenError, TrustError, PayloadTooLargeError)
+    about = (
+        EnvelopeError, OpenError, TrustError, PayloadTooLargeError, UnauthenticatedDeletionError
+    )  # fmt: skip
     if isinstance(error, about) and not isinstance(error, NotLoadedError | ConflictError):
         return Counted("refused", error.code)
     raise error

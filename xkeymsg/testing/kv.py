@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import EXPECTED_LAST
 from xkeymsg.errors import DeliveryError, WrongRevisionError
@@ -14,6 +14,8 @@ from xkeymsg.transport.headers import encode_block, parse_block
 from xkeymsg.transport.subjects import covers
 
 __all__ = ("MemoryBucket",)
+
+_MAX: Final = 2**63
 
 
 class MemoryBucket:
@@ -29,7 +31,8 @@ class MemoryBucket:
         """The number of revisions of each key to keep."""
         self.entries: list[StoredEntry] = []
         self.lagging: dict[str, StoredEntry | None] = {}
-        """What a replica that lags behind has as the newest entry of a key."""
+        """What a replica that lags behind has as the newest entry of a key; it serves reads and
+        watches."""
         self.hidden: set[int] = set()
         """Revisions that watches do not get."""
         self.silent = False
@@ -58,6 +61,13 @@ class MemoryBucket:
         if name in self.lagging and not leader:
             return self.lagging[name]
         return next((each for each in reversed(self.entries) if each.key == name), None)
+
+    async def revisions(self, name: str) -> AsyncGenerator[StoredEntry | None]:
+        """Yield the entries of a key, and None after the last."""
+        self._check()
+        for entry in [each for each in self.entries if each.key == name]:
+            yield entry
+        yield None
 
     async def at(self, name: str, revision: int) -> StoredEntry | None:
         """Return an entry by revision."""
@@ -89,19 +99,20 @@ class MemoryBucket:
         self._check()
         if self.silent:
             await asyncio.Event().wait()
-        present = [each for each in self.entries if covers(pattern, each.key)]
+        held = self._held()
+        present = [each for each in held if covers(pattern, each.key)]
         if deliver == "last":
             present = [*{each.key: each for each in present}.values()]
-        last = max((each.revision for each in self.entries), default=0)
+        last = max((each.revision for each in held), default=0)
         for entry in present if deliver != "new" else ():
             yield entry
         yield None
         while True:
             async with self._changed:
-                while self.exists and not any(each.revision > last for each in self.entries):
+                while self.exists and not any(each.revision > last for each in self._held()):
                     await self._changed.wait()
             self._check()
-            for entry in [each for each in self.entries if each.revision > last]:
+            for entry in [each for each in self._held() if each.revision > last]:
                 last = entry.revision
                 if covers(pattern, entry.key) and last not in self.hidden:
                     yield entry
@@ -131,6 +142,16 @@ class MemoryBucket:
             mirror=None,
             sources=(),
         )
+
+    def _held(self) -> list[StoredEntry]:
+        """Return the entries that a watch gets: a replica has those before the first it lacks."""
+        old = {name: 0 if each is None else each.revision for name, each in self.lagging.items()}
+        missing = [
+            each.revision for each in self.entries if each.revision > old.get(each.key, _MAX)
+        ]
+        held = {each for each in self.entries if each.revision < min(missing, default=_MAX)}
+        held.update(each for each in self.lagging.values() if each is not None)
+        return sorted(held, key=lambda each: each.revision)
 
     def _check(self) -> None:
         if not self.exists:
