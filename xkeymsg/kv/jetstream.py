@@ -36,7 +36,9 @@ _MISSING: Final = re.compile(rb"NATS/1\.0 404")
 _SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *([1-9][0-9]{0,17})(?=\r\n)")
 _SUBJECT: Final = re.compile(rb"\r\nNats-Subject: *([^\r\n]*)(?=\r\n)")
 _HEARTBEAT: Final = 5.0
-_INACTIVE: Final = 30.0
+_INACTIVE: Final = 5.0
+"""Seconds after which the server deletes a consumer that nobody listens to: each list of keys and
+each history leaves one, because deleting it would need a permission for all consumers."""
 _RETRY: Final = 2.0
 _ATTEMPT: Final = 3.0
 """Seconds after which an unacknowledged entry is sent again."""
