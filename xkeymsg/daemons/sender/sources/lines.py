@@ -20,7 +20,13 @@ from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
 from xkeymsg.daemons.sender.sources.progress import Mark, Progress
 from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, LineReader
-from xkeymsg.errors import DeliveryError, LimitExceededError, PayloadTooLargeError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    LimitExceededError,
+    PayloadTooLargeError,
+    XKeyMsgError,
+)
 
 __all__ = ("LinesSource",)
 
@@ -111,8 +117,11 @@ class LinesSource:
             self._reader.stop()
 
     def tick(self) -> None:
-        """Save the progress."""
-        self._progress.save()
+        """Save the progress; if that fails, the next call tries again."""
+        try:
+            self._progress.save()
+        except ConfigurationError as error:
+            self._report.not_recorded(error)
 
     # --- one file ---------------------------------------------------------------------------------
 
