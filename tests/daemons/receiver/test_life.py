@@ -100,6 +100,24 @@ async def test_peers_and_keys_are_loaded_again_and_bad_ones_are_not(stage: Stage
     assert [json.loads(line)["data"] for line in bob.output()] == ["one", "two", "three"]
 
 
+async def test_a_hangup_while_it_reads_its_configuration_does_not_end_it(stage: Stage) -> None:
+    path = stage.write(TEXT)
+    command = stage.folder / "slow"
+    command.write_text(
+        f"#!/bin/sh\ntouch {stage.folder}/asked\n"
+        f"until test -e {stage.folder}/go; do sleep 0.05; done\ncat {stage.folder}/bob.seed\n"
+    )
+    command.chmod(0o700)
+    store = f'key_store = "command:{command}"'
+    path.write_text(path.read_text().replace('seed_file = "bob.seed"', store))
+    with Program("receiver", "--config", str(path)) as bob:
+        await until((stage.folder / "asked").exists)
+        bob.process.send_signal(signal.SIGHUP)
+        (stage.folder / "go").touch()
+        ready(bob)
+        bob.wait_for("reloaded what=key", "err")
+
+
 async def test_the_user_of_the_key_is_loaded_again_with_it(stage: Stage) -> None:
     """A sender's peers file names the user before the receiver's configuration does."""
     user = Nkey().public
