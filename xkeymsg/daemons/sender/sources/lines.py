@@ -27,6 +27,7 @@ from xkeymsg.errors import (
     PayloadTooLargeError,
     XKeyMsgError,
 )
+from xkeymsg.text import path_text
 
 __all__ = ("LinesSource",)
 
@@ -91,16 +92,19 @@ class LinesSource:
         """Send all lines; after `stop`, only those already read.
 
         Raises:
-            XKeyMsgError: If a message was not accepted after all attempts, or no message can be
-                sealed any more.
-            OSError: If a file cannot be read.
+            XKeyMsgError: If a message was not accepted after all attempts, no message can be sealed
+                any more, or a file cannot be read.
         """
         try:
             for file in self._files:
                 if self._stopped:
                     break
-                with self._opened(file):
-                    await self._send_file()
+                try:
+                    with self._opened(file):
+                        await self._send_file()
+                except OSError as error:
+                    where = "stdin" if file is None else path_text(file)
+                    raise ConfigurationError(f"cannot read {where}: {error.strerror}") from None
         finally:
             for task in self._tasks:
                 task.cancel()
