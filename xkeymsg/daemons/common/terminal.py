@@ -104,7 +104,7 @@ def say_faults(program: str, error: ConfigurationError) -> int:
 
 def describe(error: XKeyMsgError) -> str:
     """Format an error in one line: its code, which scripts can match, then its text."""
-    return f"{error.code}: {error}" if str(error) else error.code
+    return ": ".join(filter(None, (error.code, str(error))))
 
 
 @contextmanager
