@@ -183,6 +183,13 @@ def test_a_quarantine_keeps_what_is_proven_and_bounds_the_rest(
     assert bool(found.remedy) == (level != "ok")
 
 
+def test_a_paused_durable_is_a_warning() -> None:
+    answer = {"config": {"ack_policy": "explicit"}, "paused": True}
+    found = judge_durable("S/d", answer)
+    assert (found.level, found.remedy) == ("warn", "nats consumer resume STREAM DURABLE")
+    assert "is paused, and delivers nothing" in found.text
+
+
 @given(JSON, st.booleans())
 def test_what_a_server_says_may_be_anything(answer: Any, yes: bool) -> None:
     table = table_of({"answer": answer}, "answer")

@@ -148,6 +148,37 @@ def test_a_device_is_written_to_and_not_replaced(seed: str) -> None:
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
+def _in_shell(command: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m {command}"],
+        check=False,
+        stderr=subprocess.PIPE,
+        timeout=DEADLINE,
+    )
+
+
 def test_a_closed_stdout_is_a_failure_and_not_a_lost_key() -> None:
-    command = f"{sys.executable} -m xkeymsg.cli keygen >&-"
-    assert subprocess.run(["sh", "-c", command], check=False, timeout=DEADLINE).returncode == 1
+    done = _in_shell("xkeymsg.cli keygen >&-")
+    assert done.returncode == 1
+    assert done.stderr == b"xkeymsg: stdout is closed, and output would be lost: redirect it\n"
+
+
+def test_a_closed_stdin_is_said(seed: str) -> None:
+    done = _in_shell(f"xkeymsg.cli seal --seed {seed} --to {BOB.public} <&- >/dev/null")
+    assert done.returncode == 1
+    assert done.stderr == b"xkeymsg: stdin is closed\n"
+
+
+def test_a_sender_takes_no_other_file_for_a_closed_stdin(
+    server: NATSServer, seed: str, tmp_path: Path
+) -> None:
+    (tmp_path / "peers.toml").write_text(f'[peers.bob]\nxkey = "{BOB.public}"\n')
+    config = tmp_path / "sender.toml"
+    config.write_text(
+        f'[key]\nseed_file = "{seed}"\n[trust]\npeers = "peers.toml"\n'
+        f'[nats]\nservers = ["{server.url}"]\n'
+        '[[route]]\nname = "r"\nstdin = true\nto = "a"\nrecipients = ["bob"]\noutput = "core"\n'
+    )
+    done = _in_shell(f"sender --config {config} <&- >/dev/null")
+    assert done.returncode == 1
+    assert b"cannot read stdin: Bad file descriptor" in done.stderr

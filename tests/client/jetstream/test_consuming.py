@@ -476,6 +476,30 @@ async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> Non
                 await stage.until(lambda: b"two" in stage.handled)
 
 
+async def test_a_paused_durable_is_told_from_a_quiet_one(stage: Stage) -> None:
+    async def pause(until: str) -> None:
+        answer = await stage.api.request(
+            "CONSUMER.PAUSE.S.d", {"pause_until": until or "0001-01-01T00:00:00Z"}
+        )
+        assert answer.get("paused") is bool(until)
+
+    async with stage.consumer(expires=0.4, heartbeat=0.2) as consumer:
+        await stage.publish(b"one")
+        await stage.until(lambda: stage.handled)
+        await pause("2999-01-01T00:00:00Z")
+        await stage.until(lambda: consumer.is_unserved)
+        assert consumer.troubles == {
+            "paused": "the durable is paused, and delivers nothing: nats consumer resume S d"
+        }
+        await stage.publish(b"two")
+    async with stage.consumer() as consumer:
+        assert [each.code for each in stage.events if each.kind == "trouble"] == ["paused"]
+        await stage.until(lambda: consumer.is_unserved)  # from the start
+        await pause("")
+        await stage.until(lambda: b"two" in stage.handled)
+        await stage.until(lambda: not consumer.is_unserved)
+
+
 async def test_a_broker_that_delivers_what_nobody_asked_for_fills_no_memory(stage: Stage) -> None:
     gate = asyncio.Event()
 

@@ -441,6 +441,9 @@ async def test_where_nothing_proven_can_be_kept_consuming_stands_still(
         await stage.settled()
 
     assert set(stage.kinds("blocked")) == {"delivery"}
+    said = {str(each.error) for each in stage.events if each.kind == "blocked"}
+    missing = "cannot write to XKM_PROVEN: the stream does not exist: run xkeymsg quarantine init"
+    assert (said == {missing}) == (how == "not there")
     assert [record.sequence for record in await records(stage, "XKM_PROVEN")] == [1]
 
 

@@ -178,6 +178,35 @@ def test_a_variable_is_one_value_whatever_is_in_it(folder: Path, value: str) -> 
     assert config.nats.user == value
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "XKEYMSG_TEST_TRUST__REQUIRE_SIGNATURE",
+        "XKEYMSG_TEST_TRUST_REQUIRE_SIGNATURE",
+        "XKEYMSG_TSET__TRUST__REQUIRE_SIGNATURE",
+    ],
+)
+def test_a_misspelt_variable_is_not_ignored(folder: Path, name: str) -> None:
+    """The setting could be what keeps strangers out."""
+    load(folder, GOOD)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(Config, folder / "daemon.toml", prefix="XKEYMSG_TEST", environ={name: "true"})
+    assert str(caught.value) == (
+        f"{name}: unknown variable; the name of a setting is XKEYMSG_TEST__SECTION__KEY, with two"
+        " underscores"
+    )
+
+
+def test_variables_of_others_are_ignored(folder: Path) -> None:
+    load(folder, GOOD)
+    names = (
+        "XKEYMSG_TEST_NATS_SERVICE_HOST", "XKEYMSG_TEST_NATS_PORT_4222_TCP_ADDR", "XKEYMSG_TEST",
+        "XKEYMSG_TEST_COMPLETE", "XKEYMSG_SENDER__NATS__SERVERS", "XKEYMSG_NATIVE", "__", "A__B",
+    )  # fmt: skip
+    environ = dict.fromkeys(names, "x")
+    load_config(Config, folder / "daemon.toml", prefix="XKEYMSG_TEST", environ=environ)
+
+
 def test_passwords_in_a_file_that_everybody_can_read_are_an_error(folder: Path) -> None:
     text = GOOD + '[nats]\nuser = "me"\npassword = "hunter2"'
     assert load(folder, text).nats.user == "me"

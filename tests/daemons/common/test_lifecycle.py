@@ -144,6 +144,25 @@ import gc; gc.collect()
     assert CANARY not in said
 
 
+def test_a_hangup_before_it_has_begun_is_not_forgotten() -> None:
+    """What it has loaded already may be older than the files."""
+    body = f"""
+import os, signal
+os.kill(os.getpid(), signal.SIGHUP)
+await asyncio.sleep(0.05)
+async def load():
+    print("loaded", flush=True)
+    life.stop()
+life.on_reload(load)
+{READY}
+await life.stopping.wait()
+"""
+    with start(body) as program:
+        assert program.next_line() == "begun"
+        assert program.next_line() == "loaded"
+        assert program.wait() == 0
+
+
 def test_loading_again_waits_until_it_has_begun_and_one_that_fails_does_not_end_it(
     tmp_path: Path,
 ) -> None:

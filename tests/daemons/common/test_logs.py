@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemons.inside import kinds_of_lines
 from xkeymsg.daemons.common.logs import Log, reason, report_to, set_up
-from xkeymsg.errors import NotARecipientError
+from xkeymsg.errors import NotARecipientError, TrustError
 
 CANARY = "c4n4ry"
 
@@ -85,6 +85,7 @@ def test_a_foreign_exception_is_its_class_and_where_it_was_raised(
     assert CANARY not in text
     assert "Traceback" not in text
     assert reason(NotARecipientError(2)).startswith("not_a_recipient: sealed to 2")
+    assert reason(TrustError("no account")) == "no account"  # it has no code
     assert reason(OSError(28, "No space left on device")) == "OSError: No space left on device"
 
 

@@ -160,15 +160,17 @@ async def test_all_that_was_accepted_under_load_is_delivered_before_the_end(
 
 async def test_what_is_not_finished_in_time_is_given_up_and_said(stage: Stage) -> None:
     sink = '[sinks.out]\nkind = "command"\ncommand = ["/bin/sleep", "60"]\n'
-    with stage.start(ROUTE + sink + "[drain]\nseconds = 0.3\n" + OBSERVE) as bob:
+    route = ROUTE + "max_in_flight = 2\n"
+    with stage.start(route + sink + "[drain]\nseconds = 0.3\n" + OBSERVE) as bob:
         ready(bob)
-        await stage.send(b"one")
+        await stage.send(b"one", b"two", b"waits for room", b"waits in the buffer", b"too")
         await until(lambda: bool(children(bob.process.pid)))
         [child] = children(bob.process.pid)
         bob.process.send_signal(signal.SIGTERM)
         assert bob.wait() == 1
         assert not Path(f"/proc/{child}").exists()
     assert any("not finished in time" in line for line in bob.output("err"))
+    assert any("no time to deliver route=orders messages=5" in line for line in bob.output("err"))
 
 
 def children(pid: int) -> list[int]:

@@ -25,8 +25,9 @@ from tests.daemons.receiver.conftest import (
     ready,
 )
 from tests.running import DEADLINE, Program, until
+from tests.transport.authority import Nkey
 from xkeymsg.errors import DeliveryError
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import Recipient, XKeyPair
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
@@ -97,6 +98,53 @@ async def test_peers_and_keys_are_loaded_again_and_bad_ones_are_not(stage: Stage
         bob.process.send_signal(signal.SIGTERM)
         assert bob.wait() == 0
     assert [json.loads(line)["data"] for line in bob.output()] == ["one", "two", "three"]
+
+
+async def test_a_hangup_while_it_reads_its_configuration_does_not_end_it(stage: Stage) -> None:
+    path = stage.write(TEXT)
+    command = stage.folder / "slow"
+    command.write_text(
+        f"#!/bin/sh\ntouch {stage.folder}/asked\n"
+        f"until test -e {stage.folder}/go; do sleep 0.05; done\ncat {stage.folder}/bob.seed\n"
+    )
+    command.chmod(0o700)
+    store = f'key_store = "command:{command}"'
+    path.write_text(path.read_text().replace('seed_file = "bob.seed"', store))
+    with Program("receiver", "--config", str(path)) as bob:
+        await until((stage.folder / "asked").exists)
+        bob.process.send_signal(signal.SIGHUP)
+        (stage.folder / "go").touch()
+        ready(bob)
+        bob.wait_for("reloaded what=key", "err")
+
+
+async def test_the_user_of_the_key_is_loaded_again_with_it(stage: Stage) -> None:
+    """A sender's peers file names the user before the receiver's configuration does."""
+    user = Nkey().public
+    with stage.start(TEXT) as bob:
+        ready(bob)
+        async with stage.link() as link:
+
+            async def send(data: bytes) -> None:
+                to = Recipient(BOB.public, user)
+                envelope = stage.sealer.seal(data, to=[to], subject="orders.new")
+                await link.publish("orders.new", envelope)
+                await link.confirm()
+
+            await send(b"early")
+            bob.wait_for("code=not_a_recipient", "err")
+            path = stage.folder / "receiver.toml"
+            before = path.read_text()
+            path.write_text(before.replace("[trust]", f'user = "{user}"\n[trust]'))
+            bob.process.send_signal(signal.SIGHUP)
+            bob.wait_for("reloaded what=key changed=true", "err")
+            await send(b"known")
+            bob.wait_for("known")
+            path.write_text(before)
+            bob.process.send_signal(signal.SIGHUP)
+            bob.wait_for("reloaded what=key changed=true", "err")
+            await send(b"late")
+            bob.wait_for("code=not_a_recipient", "err")
 
 
 async def test_a_new_key_does_not_forget_what_was_opened(stage: Stage) -> None:

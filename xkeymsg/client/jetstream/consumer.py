@@ -160,11 +160,11 @@ class Consumer(Generic[_M]):
 
     @property
     def is_unserved(self) -> bool:
-        """Whether the durable refuses requests, or is not heard (permissions, quorum).
+        """Whether the durable refuses requests, is paused, or is not heard (permissions, quorum).
 
         Otherwise this would look like a quiet day.
         """
-        return self._puller.unserved
+        return self._puller.unserved or "paused" in self._status.troubles
 
     @property
     def troubles(self) -> dict[Trouble, str]:

@@ -87,6 +87,8 @@ class Durable(NamedTuple):
     """Its configuration, for creating it again."""
     led: bool = False
     """Whether the reply names a leader, as every reply of the leader in a cluster does."""
+    paused: bool = False
+    """Whether an administrator has paused it (`nats consumer pause`)."""
 
 
 async def find_durable(
@@ -161,4 +163,5 @@ def _parse(answer: dict[str, Any]) -> Durable:
         int64(position.get("stream_seq")),
         config,
         isinstance(cluster, dict) and bool(cluster.get("leader")),
+        answer.get("paused") is True,
     )

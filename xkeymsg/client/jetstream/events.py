@@ -11,10 +11,11 @@ from xkeymsg.errors import DeliveryError
 
 __all__ = ("ConsumerEvent", "ConsumerStatus", "Reject", "Trouble")
 
-Trouble = Literal["outage", "unproved", "clock", "permission"]
+Trouble = Literal["outage", "unproved", "clock", "permission", "paused"]
 """Why a consumer is not ready. `outage`: nothing can be handled. `unproved`: nothing opens; the key
 or the peers are probably wrong. `clock`: a message was stored later than our clock says.
-`permission`: the server does not permit acknowledgements."""
+`permission`: the server does not permit acknowledgements. `paused`: an administrator has paused the
+durable."""
 
 
 class Reject(Exception):  # noqa: N818 - a result, not an error

@@ -51,7 +51,7 @@ _LEAVING: Final = 2048
 _PERMITTED: Final = 1.0
 """Timeout in seconds of the check whether acknowledgements are permitted."""
 AGAIN: Final = 10.0
-"""Seconds between such checks while they are not."""
+"""Seconds between such checks while they are not, and between lookups of a paused consumer."""
 _NO_SEQUENCE: Final = 2**63 - 1
 """A stream sequence that no message has."""
 
@@ -156,6 +156,14 @@ class Intake(Generic[_M]):
             max_bytes=size + self._link.max_payload,
         )
 
+    def _note_pause(self, durable: Durable) -> None:
+        if not durable.paused:
+            self._status.recovered("paused")
+            return
+        name = f"{self._stream} {self._durable}"
+        why = f"the durable is paused, and delivers nothing: nats consumer resume {name}"
+        self._status.trouble("paused", why)
+
     def _learn(self, durable: Durable) -> None:
         if durable.max_deliver > 0:
             _log.warning(
@@ -163,6 +171,7 @@ class Intake(Generic[_M]):
                 " delivery (%d), the message is not delivered again; set max_deliver to -1",
                 self._durable, self._stream, durable.max_deliver,
             )  # fmt: skip
+        self._note_pause(durable)
         self._restarts.learn(durable, self._link.reconnects)
         self._config = durable.config
         if self._config.get("deliver_policy") == "new":
@@ -285,10 +294,14 @@ class Intake(Generic[_M]):
         """Request more messages, and check that the consumer exists and may be answered."""
         loop = asyncio.get_running_loop()
         puller, missing, check_at, permit_at = self._puller, 0, 0.0, 0.0
+        look_at = loop.time() + puller.expires
         while True:
             await asyncio.sleep(tick())
             now = loop.time()
             puller.look()
+            if now >= look_at:  # it may be paused, which nothing else shows
+                look_at = now + min(puller.expires, AGAIN if self._is_paused else math.inf)
+                puller.suspect = True
             if puller.suspect and now >= check_at and self._link.state == "connected":
                 puller.suspect = False
                 check_at = now + _CHECK
@@ -305,6 +318,10 @@ class Intake(Generic[_M]):
                 await self.check_permission()
                 permit_at = now + (AGAIN if "permission" in self._status.troubles else _CHECK)
             await self.pull()
+
+    @property
+    def _is_paused(self) -> bool:
+        return "paused" in self._status.troubles
 
     @property
     def _may_be_refused(self) -> bool:
@@ -350,6 +367,7 @@ class Intake(Generic[_M]):
             puller.suspect = True  # look again
             puller.unserved |= puller.unknown
             return False
+        self._note_pause(durable)
         if self._restarts.learn(durable, reconnects, interrupted=puller.unknown):
             await self._begin_inbox(durable)
             self._status.tell("rewound")

@@ -32,7 +32,7 @@ from xkeymsg.transport.raw import Raw, RawSubscription
 from xkeymsg.transport.rights import Refusal
 from xkeymsg.transport.subjects import encode_subject
 
-__all__ = ("StreamPublisher",)
+__all__ = ("NoStreamError", "StreamPublisher")
 
 _TICK: Final = 0.1
 _RETRY: Final = 2.0
@@ -46,6 +46,10 @@ _NOT_NOW: Final = frozenset((10008, 10158, 10167))
 _TOO_LARGE: Final = 10054
 """JetStream's error number for a message above the stream's `max_msg_size`."""
 _NO_STREAM: Final = "no stream takes {}: create one (xkeymsg stream add), or correct the subject"
+
+
+class NoStreamError(DeliveryError):
+    """No stream takes a subject."""
 
 
 class _Entry:
@@ -328,7 +332,7 @@ class StreamPublisher:
         if now - entry.first_refusal < self._no_stream_for or entry.subject in self._missed:
             return
         if not self._no_stream_for:
-            self._end(token, DeliveryError(_NO_STREAM.format(entry.subject)))
+            self._end(token, NoStreamError(_NO_STREAM.format(entry.subject)))
             return
         self._missed.add(entry.subject)
         self._background.spawn(self._look_for_stream(entry.subject))
@@ -344,7 +348,7 @@ class StreamPublisher:
         if not answer.get("streams"):
             for token, entry in list(self._flying.items()):
                 if entry.subject == subject and entry.first_refusal is not None:
-                    self._end(token, DeliveryError(_NO_STREAM.format(subject)))
+                    self._end(token, NoStreamError(_NO_STREAM.format(subject)))
 
     def _refused(self, refusal: Refusal) -> None:
         """Give up the messages on a subject that the server does not permit."""

@@ -98,7 +98,8 @@ class Puller:
         """Limit of messages held or requested."""
         self._quarter = prefetch // 4
         self._prefetch_bytes = prefetch_bytes
-        self._expires = expires
+        self.expires = expires
+        """How long the server keeps a request, in seconds."""
         self._heartbeat = heartbeat
         self._most = prefetch
         self._most_bytes = MAX_MESSAGE
@@ -204,8 +205,8 @@ class Puller:
         if batch is not None:
             self._most = min(self._most, batch)
         if expires is not None:
-            self._expires = min(self._expires, expires / 1e9)
-            self._heartbeat = min(self._heartbeat, self._expires / 2)
+            self.expires = min(self.expires, expires / 1e9)
+            self._heartbeat = min(self._heartbeat, self.expires / 2)
         if size is not None:
             self._most_bytes = min(self._most_bytes, size)
 
@@ -240,7 +241,7 @@ class Puller:
         now = self._now()
         if not self.is_certain or now < self._not_before:
             return False  # the timer retries
-        body = {"batch": batch, "expires": int(self._expires * 1e9)}
+        body = {"batch": batch, "expires": int(self.expires * 1e9)}
         body["idle_heartbeat"] = int(self._heartbeat * 1e9)
         if self._one_of_any_size:
             self._one_of_any_size, batch = False, 1
@@ -251,7 +252,7 @@ class Puller:
         self._number += 1
         if not self._requests:
             self._heard = now
-        self._requests[self._number] = _Request(batch, now + self._expires + _GRACE)
+        self._requests[self._number] = _Request(batch, now + self.expires + _GRACE)
         self._outstanding += batch
         reply = f"{self.inbox}.{self._number}"
         try:

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import API, check_name, int64, is_subject_full
-from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.jetstream.publisher import NoStreamError, StreamPublisher
 from xkeymsg.client.jetstream.quarantine_records import (
     Frame,
     QuarantineRecord,
@@ -247,7 +247,7 @@ class Quarantine:
         except XKeyMsgError as error:
             now = asyncio.get_running_loop().time()
             if now >= self._broken_until:  # log once for all in flight
-                _log.warning("cannot write to the unproven quarantine: %s", error)
+                _log.warning("cannot write to the unproven quarantine: %s", _why(error))
             self._broken_until = now + _BREAK
         self.lost += 1
         return False
@@ -271,7 +271,7 @@ class Quarantine:
                 raise
             except XKeyMsgError as error:
                 self._blocked.add(token)
-                self._on_blocked(DeliveryError(f"cannot write to {name}: {error}"))
+                self._on_blocked(DeliveryError(f"cannot write to {name}: {_why(error)}"))
             try:
                 await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
             except BaseException:
@@ -346,3 +346,9 @@ class Quarantine:
         except DeliveryError as error:
             if not is_subject_full(error):
                 raise  # otherwise an earlier attempt has stored it
+
+
+def _why(error: XKeyMsgError) -> str:
+    if isinstance(error, NoStreamError):
+        return "the stream does not exist: run xkeymsg quarantine init"
+    return str(error)

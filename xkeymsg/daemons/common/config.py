@@ -48,6 +48,9 @@ _EXPECTED: Final = {
 _UNKNOWN: Final = "unknown setting"
 _PREFIX_OF_OTHER: Final = {"receiver": "XKEYMSG_SENDER", "sender": "XKEYMSG_RECEIVER"}
 """By daemon, the prefix that the other daemon reads its configuration with."""
+_OURS: Final = "XKEYMSG_"
+_OF_SERVICES: Final = re.compile(r".*_(SERVICE_(HOST|PORT)|PORT)(_.*)?")
+"""Matches the variables that Kubernetes sets for a service, whatever its name."""
 
 _Config = TypeVar("_Config", bound=Section)
 
@@ -88,6 +91,7 @@ def load_config(
     variables: dict[Location, str] = {}
     problems = list(_open_secrets(section, values)) if others_read else []
     problems += _overlay(values, prefix, environ, variables)
+    strays = list(_strays(section, prefix, environ))
     if part:
         values = {name: values[name] for name in values.keys() & section.model_fields.keys()}
     problems += _table_faults(section, values)
@@ -97,9 +101,10 @@ def load_config(
     except ValidationError as error:
         details = error.errors(include_url=False)
         problems += [p for each in details if (p := _problem(each, values)) is not None]
-    if config is None or problems:
+    if config is None or problems or strays:
         problems = list(dict.fromkeys(problems))
-        lines = [_line(path, each, values, variables) for each in problems[:MOST_PLACES]]
+        lines = strays[:MOST_PLACES]
+        lines += [_line(path, each, values, variables) for each in problems[:MOST_PLACES]]
         if len(problems) > MOST_PLACES:
             lines.append(f"{path}: and {len(problems) - MOST_PLACES} more")
         raise ConfigurationError("\n".join(dict.fromkeys(lines)))
@@ -166,6 +171,21 @@ def _overlay(
             yield _Problem((*place, last.lower()), "no element of this name or index in the file")
         else:
             target[key] = _value(environ[variable])
+
+
+def _strays(section: type[Section], prefix: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each variable that is meant for a setting, and would be ignored."""
+    known = {prefix, *_PREFIX_OF_OTHER.values()}
+    sections = tuple(f"{prefix}_{name.upper()}_" for name in section.model_fields)
+    for variable in sorted(environ):
+        if not variable.startswith(_OURS) or _OF_SERVICES.fullmatch(variable):
+            continue
+        begin, parts, _ = variable.partition("__")
+        if (parts and begin not in known) or (not parts and variable.startswith(sections)):
+            yield (
+                f"{_readable(variable)}: unknown variable; the name of a setting is"
+                f" {prefix}__SECTION__KEY, with two underscores"
+            )
 
 
 def _key(target: Any, part: str) -> str | int | None:

@@ -38,15 +38,19 @@ class DaemonIdentity:
     def __init__(self, section: KeySection, trust: object = None) -> None:
         self.section = section
         """The settings of the keys in use."""
-        self.user = section.user
-        """The own user `U…`, if any."""
+        self._trust = trust
         pairs = section.open()
-        if isinstance(trust, Trust):
-            remedy = "set user in [key] or creds in [nats]"
-            self.user = own_user(trust, pairs[0].public, section.user, remedy)
+        self.user = self._user_of(section, pairs[0].public)
+        """The own user `U…`, if any."""
         self.keyring = Keyring(pairs[0], retired=pairs[1:], user=self.user)
         self.begun: int | None = None
         """When the active key became current, in seconds since 1970, if certificates tell."""
+
+    def _user_of(self, section: KeySection, key: XKey) -> str | None:
+        if not isinstance(self._trust, Trust):
+            return section.user
+        remedy = "set user in [key] or creds in [nats]"
+        return own_user(self._trust, key, section.user, remedy)
 
     @property
     def public(self) -> str:
@@ -64,7 +68,9 @@ class DaemonIdentity:
         new = copy(self)
         new.section = self.section.reread()
         active, *retired = new.section.open()
-        new.keyring = Keyring(active, retired=retired, user=self.user)
+        if new.section.user != self.section.user:  # else the key need not be certified yet
+            new.user = self._user_of(new.section, active.public)
+        new.keyring = Keyring(active, retired=retired, user=new.user)
         self_test(new.keyring)
         return new
 
@@ -72,7 +78,7 @@ class DaemonIdentity:
         """Use the keys of a reread identity; return whether keys or their stores changed."""
         before = self._state()
         self.section.close()
-        self.section, self.keyring = new.section, new.keyring
+        self.section, self.keyring, self.user = new.section, new.keyring, new.user
         return before != self._state()
 
     def _state(self) -> tuple[dict[str, Any], list[XKey]]:

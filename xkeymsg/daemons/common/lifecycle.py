@@ -18,6 +18,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
+from xkeymsg.daemons.common import hangups
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.heap import give_back
 from xkeymsg.daemons.common.logs import Log, reason, report_to
@@ -58,6 +59,8 @@ class Lifecycle:
         """Report that startup is complete, and messages are processed."""
         self._is_ready = True
         notify("READY=1")
+        if self._again:
+            self.reload()
 
     @property
     def has_begun(self) -> bool:
@@ -89,11 +92,12 @@ class Lifecycle:
             hard.start()
 
     def reload(self) -> None:
-        """Start all reload callbacks; again after those that run, which may have read old files."""
-        if not self._is_ready:
-            return  # still loading for the first time
+        """Start all reload callbacks; again after those that run, which may have read old files.
+
+        Before `ready`, this waits for it: what was loaded already may be old.
+        """
         self._again = True
-        if self._reloading is None or self._reloading.done():
+        if self._is_ready and (self._reloading is None or self._reloading.done()):
             self._reloading = asyncio.create_task(self._reload())
 
     async def _reload(self) -> None:
@@ -215,6 +219,8 @@ def _signals(life: Lifecycle) -> Iterator[None]:
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    if hangups.take():
+        life.reload()
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ def reason(error: BaseException) -> str:
     and where it was raised.
     """
     if isinstance(error, XKeyMsgError):
-        return f"{error.code}: {error}" if str(error) else error.code
+        return ": ".join(filter(None, (error.code, str(error))))
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror}"
     return origin(error)

@@ -269,9 +269,10 @@ class DaemonRotation:
 
     def _reread(self) -> KeySection:
         before, new = self._identity.section, self._identity.section.reread()
-        if (new.rotation, new.key_store) != (before.rotation, before.key_store):
+        fixed = (before.rotation, before.key_store, before.user)
+        if (new.rotation, new.key_store, new.user) != fixed:
             raise ConfigurationError(
-                "rotation and key_store of [key] have changed: restart to use them"
+                "rotation, key_store or user of [key] have changed: restart to use them"
             )
         before.close()
         times, self._identity.section, self._is_reread = self._times, new, True

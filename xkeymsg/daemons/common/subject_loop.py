@@ -28,6 +28,7 @@ class SubjectLoop:
         self._take = take
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: RawSubscription | None = None
+        self._in_hand = 0
 
     async def begin(self, link: Link, subject: str, queue: str) -> None:
         """Subscribe; the link's `confirm` raises if the server refuses it.
@@ -42,8 +43,10 @@ class SubjectLoop:
         assert self._subscription is not None  # noqa: S101 - `begin` was called
         try:
             async for raw in self._subscription:
+                self._in_hand = 1
                 await self._room.acquire()
                 settling = await self._take(raw)
+                self._in_hand = 0
                 if settling is None:
                     self._room.release()
                     continue
@@ -67,8 +70,9 @@ class SubjectLoop:
 
     @property
     def pending(self) -> int:
-        """How many messages are accepted and not settled."""
-        return len(self._tasks)
+        """How many messages have arrived and are not settled."""
+        waiting = 0 if self._subscription is None else self._subscription.pending
+        return len(self._tasks) + self._in_hand + waiting
 
     @property
     def dropped(self) -> int:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -103,7 +104,7 @@ def say_faults(program: str, error: ConfigurationError) -> int:
 
 def describe(error: XKeyMsgError) -> str:
     """Format an error in one line: its code, which scripts can match, then its text."""
-    return f"{error.code}: {error}" if str(error) else error.code
+    return ": ".join(filter(None, (error.code, str(error))))
 
 
 @contextmanager
@@ -121,8 +122,8 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
 
     Users see one line on stderr: an error of this package never causes a traceback.
     """
-    if sys.stdout is None or sys.stderr is None:
-        return EXIT_FAILED  # closed before we started: output would be lost
+    if not _has_streams(program):
+        return EXIT_FAILED
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the locale may lack characters
@@ -142,6 +143,18 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
     return result if isinstance(result, int) else 0  # --help, or the command, returned an int
+
+
+def _has_streams(program: str) -> bool:
+    """Return whether there are stdout and stderr; keep any other file from becoming stdin.
+
+    The next file that is opened would get the number of a closed stdin, and be read as input.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY))  # reading it fails
+    if sys.stdout is None and sys.stderr is not None:
+        sys.stderr.write(f"{program}: stdout is closed, and output would be lost: redirect it\n")
+    return sys.stdout is not None and sys.stderr is not None
 
 
 def _warn(program: str, message: Warning | str, *_: object) -> None:
@@ -180,5 +193,6 @@ def _fail(program: str, error: XKeyMsgError | OSError) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     where = f"{path_text(error.filename)}: " if isinstance(error.filename, str) else ""
-    say(program, f"{where}{error.strerror or error}")
+    why = "stdin is closed" if error.errno == errno.EBADF else error.strerror or error
+    say(program, f"{where}{why}")
     return EXIT_FAILED

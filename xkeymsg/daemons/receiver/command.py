@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xkeymsg.daemons.common import hangups
 from xkeymsg.daemons.common.command import daemon_command, start
 
 __all__ = ("command", "run_file")
@@ -23,6 +24,7 @@ def command(*, config_file: Path, check: bool) -> int:
 
 def run_file(config_file: Path, *, check: bool) -> int:
     """Run the receiver with a configuration file, or only check the file; return the exit code."""
+    hangups.hold()
     from xkeymsg.daemons.receiver import config, daemon  # noqa: PLC0415 - --help needs neither
 
     return start(_PROGRAM, config_file, config.load, daemon.run, check=check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -131,9 +132,13 @@ class _Receiver:
                 )
             await self._rotate(streams, stack)
             await self._begin(link, streams, life, stack)
-            life.on_tick(lambda: self._tick(link, streams))
+            ticks: list[Callable[[], object]] = [self._follow]
+            ticks += [worker.tick for worker in self._workers]
+            ticks.append(partial(self._tick, link, streams))
+            for tick in ticks:
+                life.on_tick(tick)  # each by itself: a failure must not keep trust from changing
+                tick()
             life.on_reload(self._reload)
-            self._tick(link, streams)
             routes = [route.name for route in config.route]
             announce(life, config, self._identity.public, routes, where)
             self._warn()
@@ -286,6 +291,10 @@ class _Receiver:
 
     # --- ticks and reloads ------------------------------------------------------------------------
 
+    def _follow(self) -> None:
+        if self._following.tick():
+            self._trust_changed()
+
     def _tick(self, link: Link, streams: Link) -> None:
         self._health.set("connected", link.state == "connected")
         if streams is not link:
@@ -300,10 +309,6 @@ class _Receiver:
         for code, condition in _CONDITIONS.items():
             is_stuck = condition == "sinks" and bool(self._stuck)
             self._health.set(condition, code not in troubles and not is_stuck)
-        for worker in self._workers:
-            worker.tick()
-        if self._following.tick():
-            self._trust_changed()
         if isinstance(self._senders, Trust) and monotonic() >= self._counted + _COUNT:
             self._counted = monotonic()
             self._retired = self._activity.retired(self._senders.members)

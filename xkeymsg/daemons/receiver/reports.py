@@ -62,6 +62,15 @@ class ReceiverReporter(Reporter):
         self.failed(error.code)
         self._often("error", "lost", error)
 
+    def cut_off(self, messages: int) -> None:
+        """Report messages of a subject that are given up at the deadline.
+
+        Args:
+            messages: Their number; the sink may have taken some.
+        """
+        self.metrics.lost.inc(messages)
+        self.log.error("no time to deliver", route=self.route, messages=messages)
+
     def remembered(self, state: ReplayState, max_age: float) -> None:
         """Report the state of the route's replay memory."""
         self.metrics.replay(state, max_age)

@@ -33,7 +33,7 @@ class SubjectRoute:
         self._outlet = outlet
         self._report = report
         self._loop = SubjectLoop(route.max_in_flight, self._take)
-        self.run, self.stop = self._loop.run, self._loop.stop
+        self.stop = self._loop.stop
 
     async def begin(self, link: Link) -> None:
         """Subscribe; the link's `confirm` raises if the server refuses it.
@@ -43,6 +43,14 @@ class SubjectRoute:
         """
         assert self._route.subject is not None  # noqa: S101 - checked by the configuration
         await self._loop.begin(link, self._route.subject, self._route.queue or "")
+
+    async def run(self) -> None:
+        """Run until `stop`, then until every accepted message is settled."""
+        try:
+            await self._loop.run()
+        finally:
+            if self._loop.pending:
+                self._report.cut_off(self._loop.pending)
 
     def rekey(self, keys: Keyring) -> None:
         """Use other keys of the same recipient."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xkeymsg.daemons.common import hangups
 from xkeymsg.daemons.common.extras import run_program
 
 __all__ = ("main",)
@@ -9,6 +10,7 @@ __all__ = ("main",)
 
 def main() -> None:
     """Run the sender and end the process."""
+    hangups.hold()
     run_program("sender", "xkeymsg.daemons.sender.command")
 
 

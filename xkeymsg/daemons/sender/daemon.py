@@ -148,9 +148,13 @@ class _SenderDaemon:
             self._names_key = self._find_names_key()
             source = await self._open_source(stack)
             await self._begin(link, source, stack)
-            life.on_tick(lambda: self._tick(link, source))
+            ticks: list[Callable[[], object]] = [self._follow]
+            ticks += [worker.tick for worker in self._workers]
+            ticks.append(partial(self._tick, link, source))
+            for tick in ticks:
+                life.on_tick(tick)  # each by itself: a failure must not keep trust from changing
+                tick()
             life.on_reload(self._reload)
-            self._tick(link, source)
             routes = [route.name for route in config.route]
             announce(life, config, self._identity.public, routes, where)
             await self._run(life)
@@ -334,6 +338,10 @@ class _SenderDaemon:
 
     # --- ticks and reloads ------------------------------------------------------------------------
 
+    def _follow(self) -> None:
+        if self._following.tick():
+            self._mended()
+
     def _tick(self, link: Link, source: Link | None) -> None:
         connected = link.state == "connected"
         self._health.set("connected", connected)
@@ -345,10 +353,6 @@ class _SenderDaemon:
         blocked = any(each.is_blocked for each in streams)
         self._health.set("sending", not blocked and self._stuck is None)
         self._health.set("served", not any(each.is_unserved for each in streams))
-        for worker in self._workers:
-            worker.tick()
-        if self._following.tick():
-            self._mended()
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     async def _reload(self) -> None:

@@ -75,6 +75,10 @@ class SenderReporter(Reporter):
         """Report that the route waits for a correction of its configuration."""
         self._often("error", "standing still", error, **where)
 
+    def not_recorded(self, error: XKeyMsgError) -> None:
+        """Report that the progress through files was not recorded."""
+        self._often("error", "progress not recorded", error)
+
     def lost(self, error: XKeyMsgError, **where: object) -> None:
         """Report a message that is lost: the last attempt failed, and no stream keeps it."""
         self.unsent += 1

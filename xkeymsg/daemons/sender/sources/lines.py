@@ -20,7 +20,14 @@ from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
 from xkeymsg.daemons.sender.sources.progress import Mark, Progress
 from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, LineReader
-from xkeymsg.errors import DeliveryError, LimitExceededError, PayloadTooLargeError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    LimitExceededError,
+    PayloadTooLargeError,
+    XKeyMsgError,
+)
+from xkeymsg.text import path_text
 
 __all__ = ("LinesSource",)
 
@@ -85,16 +92,19 @@ class LinesSource:
         """Send all lines; after `stop`, only those already read.
 
         Raises:
-            XKeyMsgError: If a message was not accepted after all attempts, or no message can be
-                sealed any more.
-            OSError: If a file cannot be read.
+            XKeyMsgError: If a message was not accepted after all attempts, no message can be sealed
+                any more, or a file cannot be read.
         """
         try:
             for file in self._files:
                 if self._stopped:
                     break
-                with self._opened(file):
-                    await self._send_file()
+                try:
+                    with self._opened(file):
+                        await self._send_file()
+                except OSError as error:
+                    where = "stdin" if file is None else path_text(file)
+                    raise ConfigurationError(f"cannot read {where}: {error.strerror}") from None
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -111,8 +121,11 @@ class LinesSource:
             self._reader.stop()
 
     def tick(self) -> None:
-        """Save the progress."""
-        self._progress.save()
+        """Save the progress; if that fails, the next call tries again."""
+        try:
+            self._progress.save()
+        except ConfigurationError as error:
+            self._report.not_recorded(error)
 
     # --- one file ---------------------------------------------------------------------------------
 

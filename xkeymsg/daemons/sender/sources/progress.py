@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.text import path_text
+from xkeymsg.trust.stores.file import lock_file
 
 __all__ = ("Mark", "Progress")
 
 _CHECKED: Final = 4096
 """Bytes before a mark that identify the file."""
 _LARGEST: Final = 1 << 20
+_CHUNK: Final = 1 << 16
 
 
 class Mark(NamedTuple):
@@ -29,12 +31,13 @@ class Progress:
     """The marks of one route's files, stored in one file; without a folder they are not kept."""
 
     def __init__(self, folder: Path | None, route: str, names: Names) -> None:
-        """Load the recorded marks.
+        """Load the recorded marks, and lock them: two runs at a time would send lines twice.
 
         Raises:
-            ConfigurationError: If they cannot be read.
+            ConfigurationError: If they cannot be read, or another process has locked them.
         """
         self._path = None if folder is None else folder / f"{route}.json"
+        self._lock = None if folder is None else _lock(folder / f"{route}.lock")
         self._names = names
         self._noted: dict[str, dict[str, Any]] = {}
         self._written: dict[str, dict[str, Any]] = {}
@@ -45,6 +48,8 @@ class Progress:
 
     def mark(self, path: Path, descriptor: int) -> Mark:
         """Return the mark of a file, and seek the descriptor to it.
+
+        If the last line was sent before its end was written, the mark is at its beginning.
 
         Raises:
             ConfigurationError: If the file changed before the mark.
@@ -59,6 +64,7 @@ class Progress:
                 f"{path} has changed since its first {mark.offset} bytes were sent: remove"
                 f" {self._path} to send all of it"
             )
+        mark = _before_cut_line(descriptor, mark)
         os.lseek(descriptor, mark.offset, os.SEEK_SET)
         return mark
 
@@ -71,8 +77,18 @@ class Progress:
         """Write the marks atomically.
 
         Raises:
-            OSError: If that fails.
+            ConfigurationError: If that fails.
         """
+        try:
+            self._save()
+        except OSError as error:
+            what = "a file" if self._path is None else path_text(self._path)
+            raise ConfigurationError(
+                f"cannot record the progress in {what}: {error.strerror}; the next run will send"
+                " again what was sent after the last record"
+            ) from error
+
+    def _save(self) -> None:
         if self._latest is not None:
             (path, descriptor, mark), self._latest = self._latest, None
             check = self._check(descriptor, mark.offset)
@@ -92,6 +108,35 @@ class Progress:
     def _check(self, descriptor: int, offset: int) -> str:
         start = max(0, offset - _CHECKED)
         return self._names.check(os.pread(descriptor, offset - start, start))
+
+
+def _lock(path: Path) -> int:
+    try:
+        return lock_file(path)
+    except BlockingIOError:
+        why = "another sender works with this state: wait until it has ended, or use another folder"
+    except OSError as error:
+        why = error.strerror or "unknown"
+    raise ConfigurationError(f"cannot lock {path_text(path)}: {why}")
+
+
+def _before_cut_line(descriptor: int, mark: Mark) -> Mark:
+    """Return the mark, or the one before a line that has grown since it was sent.
+
+    What follows the mark would otherwise be taken for a line of its own.
+    """
+    if not mark.offset or os.pread(descriptor, 1, mark.offset - 1) == b"\n":
+        return mark
+    if os.pread(descriptor, 2, mark.offset).split(b"\n")[0] in (b"", b"\r"):
+        return mark
+    end = mark.offset
+    while end:
+        start = max(0, end - _CHUNK)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return Mark(start + found + 1, max(0, mark.lines - 1))
+        end = start
+    return Mark(0, max(0, mark.lines - 1))
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:
