@@ -21,6 +21,7 @@ from xkeymsg import (
     KVStatus,
     Limits,
     Live,
+    MalformedError,
     ObjectInfo,
     Opener,
     Peers,
@@ -87,6 +88,31 @@ def test_a_sealed_buffer_may_change_afterwards() -> None:
 def test_a_buffer_of_another_layout_is_its_bytes_in_order() -> None:
     assert as_bytes("data", memoryview(array("H", [1, 256]))) == array("H", [1, 256]).tobytes()
     assert as_bytes("data", memoryview(b"abcdef")[::2]) == b"ace"
+
+
+class Lying(bytes):
+    """Bytes that claim to be others."""
+
+    def __bytes__(self) -> bytes:
+        return self
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, place: Any) -> Any:
+        return b"other"[place]
+
+    def startswith(self, *_: Any) -> bool:
+        return True
+
+
+def test_a_subclass_of_bytes_is_its_bytes_whatever_its_methods_say() -> None:
+    assert type(as_bytes("data", Lying(b"data"))) is bytes
+    envelope = Sealer(ALICE).seal(Lying(b"data"), to=[BOB.public], subject="a")
+    opener = Opener(BOB, {ALICE.public})
+    assert opener.open(Lying(envelope), subject="a").data == b"data"
+    with pytest.raises(MalformedError):
+        opener.open(Lying(b"garbage"), subject="a")
 
 
 @for_each("value", ["text", None, 7, [1, 2], array("B", [1])])

@@ -18,7 +18,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def as_bytes(name: str, value: Buffer) -> bytes:
-    """Return a payload as bytes; a mutable buffer is copied.
+    """Return a payload as bytes; a mutable buffer is copied, and so is a subclass of bytes.
 
     Raises:
         TypeError: If it is not a payload.
@@ -26,7 +26,7 @@ def as_bytes(name: str, value: Buffer) -> bytes:
     if type(value) is bytes:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
+        return bytes(memoryview(value))  # `bytes(value)` is what a subclass says, of any class
     kind = type(value).__name__
     raise TypeError(f"{name} must be bytes, a bytearray or a memoryview, not {kind}")
 

@@ -88,6 +88,8 @@ class NativeUnlocker(Unlocker):
         keys: dict[int, Any] = cache.sessions.younger.get(head[0] + head[1]) or {}
         others = b""
         for number, _ in self._numbered if keys else ():
+            if number not in keys and cache.senders.get(head[0]) is None:
+                break  # Python computes the pair keys, after it has checked the form of the tags
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
             if key is not None and (opened := key.open(located, tag, others)) is not None:

@@ -84,33 +84,24 @@ impl Envelope<'_> {
     fn outline(&self, tag: &[u8], others: &[u8]) -> Option<Outline> {
         let mut reader = Reader::new(self.bytes, self.head_end, self.bytes.len());
         let span = reader.bin(self.most.recipients.checked_mul(TAG)?)?;
-        let tags = self.bytes.get(span)?;
-        let count = tags.len().checked_div(TAG).filter(|count| *count > 0)?;
-        if !tags.len().is_multiple_of(TAG) {
+        let (tags, rest) = self.bytes.get(span)?.as_chunks::<TAG>();
+        if !rest.is_empty() || !tags.is_sorted_by(|one, next| one < next) {
             return None;
         }
-        let mut position = None;
-        let mut last: Option<&[u8]> = None;
-        for (at, each) in tags.chunks_exact(TAG).enumerate() {
-            if last.is_some_and(|last| last >= each) {
-                return None;
-            }
-            if others.chunks_exact(TAG).any(|other| other == each) {
-                return None;
-            }
-            if each == tag {
-                position = Some(at);
-            }
-            last = Some(each);
+        // By halving: a reader can have many keys, and anybody can write a thousand tags.
+        let position = tags.binary_search(tag.try_into().ok()?).ok()?;
+        let (others, _) = others.as_chunks::<TAG>();
+        if others.iter().any(|other| tags.binary_search(other).is_ok()) {
+            return None;
         }
-        let size = count.checked_mul(WRAP_SIZE)?;
+        let size = tags.len().checked_mul(WRAP_SIZE)?;
         let (header, length) = bin_header(size).ok()?;
         let wraps = self.bytes.len().checked_sub(size)?;
         let end = wraps.checked_sub(length)?;
         if end < reader.at || self.bytes.get(end..wraps)? != header.get(..length)? {
             return None;
         }
-        Some(Outline { position: position?, body: reader.at..end, wraps })
+        Some(Outline { position, body: reader.at..end, wraps })
     }
 
     /// Open the wrap (E-37); return the index of the view, and a key.

@@ -1,6 +1,5 @@
 //! Assembles an envelope from a prepared route (docs/spec/envelope.md, "Sealing order").
 
-use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -243,10 +242,10 @@ fn put_wraps(
 }
 
 /// Sign a SHA-256, by `xkeymsg.envelope.seal.sign`.
-fn sign<'py>(signer: &Bound<'py, PyAny>, digest: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+fn sign<'py>(signer: &Bound<'py, PyAny>, digest: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     static SIGN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let sign = SIGN.import(signer.py(), "xkeymsg.envelope.seal", "sign")?;
-    sign.call1((signer, PyBytes::new(signer.py(), digest)))
+    Ok(sign.call1((signer, PyBytes::new(signer.py(), digest)))?.cast_into()?)
 }
 
 /// Assemble an envelope: the same arguments make the same bytes.
@@ -293,7 +292,7 @@ pub fn assemble<'py>(
             let digest = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
             let signature = sign(signer, &digest)?;
             writer.put_bin_header(SIGNATURE_SIZE)?;
-            PyBuffer::<u8>::get(&signature)?.copy_to_slice(py, writer.place(SIGNATURE_SIZE)?)?;
+            writer.put(signature.as_bytes())?;
             writer.put(&route.wraps_header)?;
         } else {
             writer.put(&route.unsigned)?;

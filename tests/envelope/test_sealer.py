@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -229,6 +232,13 @@ class _Token:
 def test_what_a_signer_returns_has_to_be_a_signature(size: int) -> None:
     sealer = Sealer(ALICE, signer=_Token(lambda _: bytes(size)))
     with pytest.raises(SignatureInvalidError):
+        sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
+
+
+@for_each("kind", [list, tuple, partial(array, "B"), lambda _: None, lambda _: "x" * 64])
+def test_what_a_signer_returns_has_to_be_bytes(kind: Callable[[bytes], Any]) -> None:
+    sealer = Sealer(ALICE, signer=_Token(lambda data: kind(ALICE_USER.sign(data))))
+    with pytest.raises(TypeError, match="a signature must be bytes"):
         sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle  # noqa: TID251 - to show that a session does not go in
 import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -13,18 +15,22 @@ from typing import Any
 import pytest
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, SUBJECT, reader
-from tests.envelope.forge import head_of
+from tests.envelope.forge import grant_of, head_of
 from tests.envelope.inside import running, seal
 from tests.envelope.test_forks import tell
 from tests.envelope.together import together
 from tests.native.inside import core_of, with_known_secrets
+from tests.running import DEADLINE
 from xkeymsg import (
+    LimitExceededError,
     Limits,
+    Recipient,
     Sealer,
     SignatureInvalidError,
     XKeyMsgError,
     native,
 )
+from xkeymsg.envelope.plan import Sharing
 from xkeymsg.envelope.seal import Plan
 from xkeymsg.envelope.session import LIFETIME, SessionEndedError
 
@@ -111,6 +117,14 @@ def test_the_clock_of_the_system_ends_a_session(lifetime: float) -> None:
     assert core.ended
 
 
+def test_the_clock_of_the_system_runs() -> None:
+    core, plan = native.core.Session(0.2), Session().plan
+    time.sleep(0.25)
+    with pytest.raises(SessionEndedError):
+        core.seal(plan, 2**60, [(0, b"x")], None)
+    assert core.ended
+
+
 def test_what_ends_amid_a_message_draws_nothing() -> None:
     # E-27: another thread ends the session after the plan, or while the clock is read.
     sealer = Sealer(ALICE)
@@ -175,6 +189,26 @@ def test_the_secret_of_the_session_and_the_clock_are_mixed_in() -> None:
 def test_the_secrets_of_sessions_are_drawn() -> None:
     sessions = [native.core.Session(1000.0) for _ in range(50)]
     assert len({session.public for session in sessions}) == 50
+    # E-27: nor is the secret that is mixed in the same one.
+    plan, nonces = Session().plan, set()
+    for _ in range(50):
+        core = native.core.Session(1000.0, SECRETS[0])
+        nonces.add(head_of(core.seal(plan, 2**60, [(0, b"x")], None, bytes(40))).nonce)
+    assert len(nonces) == 50
+
+
+@pytest.mark.parametrize("parts", [2, 3, 40])
+def test_all_random_bytes_of_a_message_with_several_keys_are_drawn(parts: int) -> None:
+    # E-26: the key of the view is the last one.
+    sharing = Sharing({Recipient(BOB.public): frozenset(range(parts))}, parts)
+    keys, nonces = set(), set()
+    for _ in range(2):
+        _, session = with_known_secrets(ALICE, *SECRETS)
+        plan = session.plan(sharing, SUBJECT, NO_ATTRIBUTES)
+        sealed = core_of(session).seal(plan, 2**60, [(1, b"x")] * parts, None)
+        keys.add(grant_of(BOB, sealed)[1:])
+        nonces.add(head_of(sealed).nonce)
+    assert (len(keys), len(nonces)) == (2, 2)
 
 
 def test_threads_never_share_a_counter() -> None:
@@ -199,6 +233,57 @@ def test_threads_that_seal_without_the_lock_of_the_interpreter_do_not_mix_anythi
         return {opener.open(envelope, subject=SUBJECT).data for envelope in sealed}
 
     assert sorted(map(str, together(4, work))) == sorted(str({bytes([n]) * size}) for n in range(4))
+
+
+@pytest.mark.parametrize("seals", [True, False])
+def test_other_threads_run_while_a_large_message_is_sealed_or_opened(seals: bool) -> None:
+    sealer, opener, data = Sealer(ALICE), reader(BOB), bytes(4 << 20)
+
+    def seal() -> bytes:
+        return sealer.seal(data, to=[BOB.public], subject=SUBJECT)
+
+    envelope, gate, ran = seal(), threading.Semaphore(0), threading.Event()
+    opener.open(envelope, subject=SUBJECT)
+
+    def other() -> None:
+        gate.acquire()
+        ran.set()
+
+    thread = threading.Thread(target=other, daemon=True)
+    thread.start()
+    interval, end = sys.getswitchinterval(), time.monotonic() + DEADLINE
+    sys.setswitchinterval(1000)  # a thread that runs keeps the lock, unless it gives it away
+    try:
+        gate.release()
+        while not ran.is_set() and time.monotonic() < end:
+            seal() if seals else opener.open(envelope, subject=SUBJECT)
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join(DEADLINE)
+
+
+def test_a_route_that_is_freed_may_use_its_session() -> None:
+    # What is freed can run Python code: no lock is held meanwhile.
+    tell(
+        """
+seal()
+core, outcomes = sealer._session._core, []
+class Plan(tuple):
+    def __del__(self):
+        try:
+            core.seal(plan, 0, [(0, b"")], None)
+            outcomes.append("sealed")
+        except Exception as error:
+            outcomes.append(type(error).__name__)
+plan = sealer._session.plan((BOB.public,), SUBJECT, b"")
+core.seal(Plan(plan), 0, [(0, b"")], None)
+core.seal(plan, 0, [(0, b"")], None)
+core.seal(Plan(plan), 0, [(0, b"")], None)
+core.end()
+assert outcomes == ["sealed", "SessionEndedError"], outcomes
+"""
+    )
 
 
 def test_a_child_process_cannot_use_the_session_of_its_parent() -> None:
@@ -297,6 +382,16 @@ def test_impossible_plans_and_contents_are_refused_and_nothing_crashes() -> None
         with pytest.raises((TypeError, ValueError, OverflowError, IndexError)):
             session.core.seal(changed, 2**60, contents, None)
     assert head_of(session.seal()).counter <= len(hostile) + 1
+
+
+def test_a_content_without_a_header_for_its_length_is_refused() -> None:
+    # The kernel provides the memory when it is written to, which nobody does.
+    try:
+        content = bytes(2**32 - 49)
+    except MemoryError:
+        pytest.skip("this machine does not promise 4 GiB")
+    with pytest.raises(LimitExceededError, match="4294967296 exceeds the limit of 4294967295"):
+        Session().core.seal(Session().plan, 2**60, [(0, content)], None)
 
 
 def test_a_time_before_1970_or_after_the_year_2554_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,24 @@ def test_a_session_that_has_ended_does_not_contain_its_secrets(how: str) -> None
     secret = {word for word in words if word.count(0) < 3 and word not in core.public}
     assert len(secret) > 10
     assert sum(word in left for word in secret) <= 3, "the type of the object, and the like"
+
+
+@pytest.mark.parametrize(
+    ("make", "secret"),
+    [
+        (lambda: native.core.Key(b"0123456789abcdef" * 2, Limits()), b"0123456789abcdef" * 2),
+        (lambda: native.core.Session(LIFETIME, *SECRETS), SECRETS[0]),
+    ],
+)
+def test_a_key_or_session_that_is_freed_leaves_no_secret(
+    make: Callable[[], object], secret: bytes
+) -> None:
+    thing = make()
+    address, size = id(thing), type(thing).__basicsize__
+    assert secret in object_bytes(thing)
+    del thing
+    # The allocator writes into the first 16 bytes, and keeps the memory.
+    assert secret[16:] not in ctypes.string_at(address, size)
 
 
 def heap() -> bytes:

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Final, NamedTuple
 
 from xkeymsg import nkey, primitives, wire
+from xkeymsg.arguments import as_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import COMMIT_SIZE, PART_OVERHEAD, WRAP_SIZE
 from xkeymsg.envelope.head import encode_time
@@ -169,9 +170,10 @@ def sign(signer: nkey.Signer, digest: bytes) -> bytes:
     """Return the signature of an envelope with this SHA-256 up to the signature.
 
     Raises:
-        SignatureInvalidError: If the signer returns anything but 64 bytes.
+        SignatureInvalidError: If the signer does not return 64 bytes.
+        TypeError: If it returns something other than bytes.
     """
-    signature = signer.sign(derive.signed_bytes(digest))
+    signature = as_bytes("a signature", signer.sign(derive.signed_bytes(digest)))
     if len(signature) != 64:
         raise SignatureInvalidError("the signer did not return an Ed25519 signature")
     return signature

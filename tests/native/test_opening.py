@@ -1,0 +1,182 @@
+"""What the native core opens, what it leaves to Python, and what that costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.cases import for_each
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, code_of, pair, raw_user, to
+from tests.envelope.forge import CONTENT_KEYS, FIELDS, FRONT, VIEW_KEYS, Pieces, Rogue, grant_list
+from tests.envelope.inside import caches
+from tests.envelope.test_encodings import arrays, bins
+from tests.native.cases import opened_by, read_by
+from tests.native.inside import open_at_once
+from tests.reference import crypto
+from tests.reference.encoding import array, binary, header
+from xkeymsg import AtRest, Keyring, Limits, Opener, native, primitives
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.envelope.unlock import Admitted, Unlocker, locate
+
+pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not in use")
+
+ROGUE = Rogue(identity=raw_user(ALICE_USER))
+HEAD = binary(array(ROGUE.fields()))
+ROW = ROGUE.rows()[0]
+TAG = ROW.tag
+LOW, HIGH = bytes(8), b"\xff" * 8
+
+
+def verdict(envelope: bytes, limits: Limits | None = None) -> str:
+    """Return "opened" or the code of the refusal, which the native core leaves to Python."""
+    keyring, limits = Keyring.of(BOB), limits or Limits()
+    unlocker = native.NativeUnlocker(keyring, limits)
+    unlocker.unlock(Admitted(locate(Rogue().envelope(), Limits()), Admission()))
+    found = open_at_once(unlocker, Admitted(locate(envelope, Limits()), Admission()))
+    expected = opened_by(partial(read_by, Unlocker(keyring, limits), envelope))
+    if isinstance(expected, str):
+        assert found is None
+        return expected
+    assert found is not None
+    assert (found.body, found.granted) == expected
+    return "opened"
+
+
+def tagged(tags: bytes, count: int = 1, header_of_wraps: bytes = b"") -> bytes:
+    """Return an envelope with an element of tags, and the same wrap for all of them."""
+    body = array([]) + array([binary(ROGUE.part(0, b"x"))]) + binary(b"")
+    front = FRONT + HEAD + tags + body + (header_of_wraps or header("bin", 49 * count))
+    grant, transcript = b"\0" + CONTENT_KEYS[0], crypto.sha256(front)
+    return front + crypto.seal(ROW.K, ROGUE.nonce, grant, transcript) * count
+
+
+@for_each(
+    ("tags", "count"),
+    [
+        (binary(TAG), 1),
+        (binary(LOW + TAG), 2),
+        (binary(TAG + HIGH), 2),
+        (binary(LOW + TAG + HIGH), 3),
+    ],
+)
+def test_ascending_tags_are_opened(tags: bytes, count: int) -> None:
+    assert verdict(tagged(tags, count)) == "opened"
+
+
+@for_each(
+    ("tags", "count"),
+    [
+        (binary(TAG + TAG), 2),
+        (binary(LOW + TAG + TAG), 3),
+        (binary(TAG + LOW), 2),
+        (binary(HIGH + TAG), 2),
+        (binary(LOW + TAG + HIGH + HIGH), 4),
+        (binary(LOW + TAG + HIGH + TAG), 4),
+        (binary(TAG + b"x"), 1),
+        (binary(TAG + b"1234567"), 1),
+        (binary(TAG + b"1234567"), 2),
+        *((each, 1) for each in bins(TAG)),
+    ],
+)
+def test_tags_of_another_form_are_refused(tags: bytes, count: int) -> None:
+    # E-31, E-32: the sender is malicious, as its wraps verify.
+    assert verdict(tagged(tags, count)) == "malformed"
+
+
+@for_each("wrong", [b"\xc4\x32", b"\xd9\x31", b"\xc5\0\x31", b"\xc6\0\0\0\x31", b"\x31"])
+def test_another_header_of_the_wraps_is_refused(wrong: bytes) -> None:
+    # E-34
+    assert verdict(tagged(binary(TAG), 1, wrong)) == "malformed"
+
+
+def test_limits_of_the_reader_are_kept() -> None:
+    # E-30, E-42, E-45
+    two = tagged(binary(LOW + TAG), 2)
+    assert verdict(two, Limits(recipients=2)) == "opened"
+    assert verdict(two, Limits(recipients=1)) == "limit_exceeded"
+    parts = [ROGUE.part(j, b"x", FIELDS) for j in range(3)]
+    views = [ROGUE.view(v, grant_list([0])) for v in range(2)]
+    document = ROGUE.envelope(parts=parts, views=views)
+    assert verdict(document, Limits(parts=3, views=2)) == "opened"
+    assert verdict(document, Limits(parts=2, views=2)) == "limit_exceeded"
+    assert verdict(document, Limits(parts=3, views=1)) == "limit_exceeded"
+
+
+def bodies() -> Iterator[bytes]:
+    """Yield bodies with one element in another encoding."""
+    no_views, unsigned = array([]), binary(b"")
+    # 49 bytes are added to a content: one is the longest or shortest of each header.
+    for size in (0, 206, 207, 65_486, 65_487):
+        part = ROGUE.part(0, bytes(size))
+        yield from (no_views + array([each]) + unsigned for each in bins(part))
+    one = array([binary(ROGUE.part(0, b"x"))])
+    yield from (each + one + unsigned for each in arrays(0, b""))
+    yield from (no_views + each + unsigned for each in arrays(1, one[1:]))
+    for signature in (b"", bytes(64)):
+        yield from (no_views + one + each for each in bins(signature))
+    for count in (2, 15, 16):
+        parts = b"".join(binary(ROGUE.part(j, b"x", FIELDS)) for j in range(count))
+        view = ROGUE.view(0, grant_list(range(count)))
+        views, rest = array([binary(view)]), header("array", count) + parts + unsigned
+        yield from (views + each + unsigned for each in arrays(count, parts))
+        yield from (each + rest for each in arrays(1, binary(view)))
+        yield from (array([each]) + rest for each in bins(view))
+
+
+def test_a_body_in_its_own_encoding_is_opened() -> None:
+    signature = ROGUE.envelope(signature=bytes(64))
+    large = [ROGUE.envelope(bytes(size)) for size in (0, 206, 207, 65_486, 65_487)]
+    documents = [ROGUE.document([b"x"] * count, [range(count)]) for count in (2, 15, 16)]
+    assert {verdict(each) for each in (signature, *large, *documents)} == {"opened"}
+
+
+def test_a_body_in_another_encoding_is_refused() -> None:
+    # E-6, E-41
+    wrong = [ROGUE.envelope(body=each, grants=[b"\0" + CONTENT_KEYS[0]]) for each in bodies()]
+    wrong += [ROGUE.envelope(body=each, grants=[b"\0" + VIEW_KEYS[0]]) for each in bodies()]
+    assert {verdict(each) for each in wrong} == {"malformed"}
+
+
+def test_the_form_of_the_tags_is_checked_before_an_x25519(monkeypatch: pytest.MonkeyPatch) -> None:
+    # E-88: with a key on a token, an X25519 can also fail.
+    opener = Opener(Keyring(CAROL, retired=[BOB]), {ALICE.public}, replay=AtRest())
+    envelope, shared = Rogue().envelope(b"x"), list[bytes]()
+    opener.open(envelope, subject=">")
+    x25519 = primitives.x25519
+
+    def counted(secret: bytes, public: bytes) -> bytes | None:
+        shared.append(public)
+        return x25519(secret, public)
+
+    monkeypatch.setattr(primitives, "x25519", counted)
+    # As after two hours of messages to one key, with a session that does not end.
+    caches(opener)[0].senders.younger.clear()
+    malformed = Pieces.of(envelope)._replace(tags=b"").join()
+    assert code_of(opener, malformed) == "malformed"
+    assert not shared
+    assert opener.open(envelope, subject=">").data == b"x"
+    assert shared == [bytes(ALICE.public)] * 2
+
+
+def test_the_cost_of_a_strangers_tags_is_not_squared_with_the_number_of_own_keys() -> None:
+    # Anybody can copy the head of a message, and write a thousand tags after it.
+    tags = sorted(b"%08d" % number for number in range(1024))
+    pieces = Pieces.of(Rogue().envelope())
+    envelope = pieces._replace(tags=b"".join(tags), wraps=bytes(49 * len(tags))).join()
+
+    def seconds(count: int) -> float:
+        own = [pair(number) for number in range(count)]
+        opener = Opener(Keyring(own[0], retired=own[1:]), {ALICE.public}, replay=AtRest())
+        for each in own:
+            opener.open(Rogue(to=to(each)).envelope(), subject=">")
+        took = []
+        for _ in range(9):
+            started = time.process_time()
+            assert code_of(opener, envelope) == "not_a_recipient"
+            took.append(time.process_time() - started)
+        return min(took)
+
+    assert seconds(300) < 60 * seconds(15)
