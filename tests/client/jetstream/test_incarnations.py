@@ -314,3 +314,40 @@ async def test_a_server_before_an_election_does_not_begin_a_new_scope(
     assert stage.handled == [*OLD, b"held", b"after"]
     assert not noticed(consumer)
     assert not before_election
+
+
+async def test_a_reply_from_before_an_interruption_says_nothing_about_what_came_after(
+    stage: Stage, jetstream_server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its count may be older than deliveries that have arrived, and than the loss of a part."""
+    asked, replied, lookups = asyncio.Event(), asyncio.Event(), 0
+
+    async def request(what: str, *arguments: Any, **more: Any) -> dict[str, Any]:
+        nonlocal lookups
+        reply = await API.request(api, what, *arguments, **more)
+        if what.startswith("CONSUMER.INFO.") and asked.is_set():
+            lookups += 1
+        elif what.startswith("CONSUMER.INFO."):
+            asked.set()
+            await replied.wait()
+        return reply
+
+    async with open_link(options(jetstream_server)) as link:
+        consumer = stage.consumer(link=link, create=PATIENT, heartbeat=0.2, expires=0.5)
+        api = api_of(consumer)
+        async with consumer:
+            monkeypatch.setattr(api, "request", request)
+            await asyncio.wait_for(asked.wait(), LONG)
+            await stage.publish(*OLD)
+            await stage.until(lambda: len(stage.handled) == len(OLD), LONG)
+            status = b"NATS/1.0 409 Leadership Change\r\n\r\n"
+            await stage.link.publish(f"{puller_of(consumer).inbox}.1", b"", headers=status)
+            await stage.until(lambda: puller_of(consumer).unknown, LONG)
+            replied.set()
+            await stage.until(lambda: not puller_of(consumer).unknown, LONG)
+            assert lookups  # after the interruption, and before anything is requested
+            await stage.publish(*NEW)
+            await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter(OLD + NEW)
+    assert not noticed(consumer)

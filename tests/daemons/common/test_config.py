@@ -202,6 +202,7 @@ def test_variables_of_others_are_ignored(folder: Path) -> None:
     names = (
         "XKEYMSG_TEST_NATS_SERVICE_HOST", "XKEYMSG_TEST_NATS_PORT_4222_TCP_ADDR", "XKEYMSG_TEST",
         "XKEYMSG_TEST_COMPLETE", "XKEYMSG_SENDER__NATS__SERVERS", "XKEYMSG_NATIVE", "__", "A__B",
+        "XKEYMSG_RECEIVER__OBSERVE__LISTEN", "XKEYMSG_CONSOLE__NATS__SERVERS",
     )  # fmt: skip
     environ = dict.fromkeys(names, "x")
     load_config(Config, folder / "daemon.toml", prefix="XKEYMSG_TEST", environ=environ)

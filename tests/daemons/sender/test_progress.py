@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from functools import partial
@@ -54,6 +55,8 @@ async def test_a_line_that_was_sent_before_its_end_was_written_is_sent_whole(fil
             assert f"messages={len(sent)} " in said
             await until(partial(has, witness, len(sent)))
             assert sorted(opened(witness.on("out.a"))) == sorted(sent)
+            recorded = json.loads((filed.folder / "state" / "r.json").read_text())
+            assert recorded["files"][str(lines)]["lines"] == len(lines.read_bytes().splitlines())
 
 
 async def test_a_first_line_that_grows_is_sent_whole(filed: Stage) -> None:

@@ -357,6 +357,7 @@ class Intake(Generic[_M]):
     async def _is_missing(self) -> bool:
         """Look up the durable, return whether it is missing; if it restarted, begin a new scope."""
         puller, reconnects = self._puller, self._link.reconnects
+        interrupted = puller.unknown
         try:
             durable = await find_durable(self._api, self._stream, self._durable, None)
         except DeliveryError as error:
@@ -368,10 +369,11 @@ class Intake(Generic[_M]):
             puller.unserved |= puller.unknown
             return False
         self._note_pause(durable)
-        if self._restarts.learn(durable, reconnects, interrupted=puller.unknown):
+        if self._restarts.learn(durable, reconnects, interrupted=interrupted):
             await self._begin_inbox(durable)
             self._status.tell("rewound")
-        puller.unknown &= self._link.reconnects != reconnects
+        if interrupted:  # else the reply may be older than an interruption meanwhile: look again
+            puller.unknown &= self._link.reconnects != reconnects
         return False
 
     async def _begin_inbox(self, durable: Durable) -> None:

@@ -48,6 +48,8 @@ _EXPECTED: Final = {
 _UNKNOWN: Final = "unknown setting"
 _PREFIX_OF_OTHER: Final = {"receiver": "XKEYMSG_SENDER", "sender": "XKEYMSG_RECEIVER"}
 """By daemon, the prefix that the other daemon reads its configuration with."""
+_CONSOLE: Final = "XKEYMSG_CONSOLE"
+"""The prefix of the console, which may share an environment file with daemons."""
 _OURS: Final = "XKEYMSG_"
 _OF_SERVICES: Final = re.compile(r".*_(SERVICE_(HOST|PORT)|PORT)(_.*)?")
 """Matches the variables that Kubernetes sets for a service, whatever its name."""
@@ -175,7 +177,7 @@ def _overlay(
 
 def _strays(section: type[Section], prefix: str, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each variable that is meant for a setting, and would be ignored."""
-    known = {prefix, *_PREFIX_OF_OTHER.values()}
+    known = {prefix, _CONSOLE, *_PREFIX_OF_OTHER.values()}
     sections = tuple(f"{prefix}_{name.upper()}_" for name in section.model_fields)
     for variable in sorted(environ):
         if not variable.startswith(_OURS) or _OF_SERVICES.fullmatch(variable):

@@ -123,20 +123,23 @@ def _lock(path: Path) -> int:
 def _before_cut_line(descriptor: int, mark: Mark) -> Mark:
     """Return the mark, or the one before a line that has grown since it was sent.
 
-    What follows the mark would otherwise be taken for a line of its own.
+    What follows the mark would otherwise be taken for a line of its own. If only the end of the
+    line was written, that is read as an empty line with the same number.
     """
-    if not mark.offset or os.pread(descriptor, 1, mark.offset - 1) == b"\n":
+    follows = os.pread(descriptor, 2, mark.offset)
+    if not mark.offset or not follows or os.pread(descriptor, 1, mark.offset - 1) == b"\n":
         return mark
-    if os.pread(descriptor, 2, mark.offset).split(b"\n")[0] in (b"", b"\r"):
-        return mark
+    lines = max(0, mark.lines - 1)
+    if follows.split(b"\n")[0] in (b"", b"\r"):
+        return mark._replace(lines=lines)
     end = mark.offset
     while end:
         start = max(0, end - _CHUNK)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:
-            return Mark(start + found + 1, max(0, mark.lines - 1))
+            return Mark(start + found + 1, lines)
         end = start
-    return Mark(0, max(0, mark.lines - 1))
+    return Mark(0, lines)
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:
