@@ -108,3 +108,23 @@ async def test_progress_that_is_not_recorded_keeps_no_peer_in_use(filed: Stage) 
             assert "unexpected" not in said
         assert not witness.on("out.b")
     os.close(reading)
+
+
+async def test_progress_that_is_not_recorded_ends_no_route(filed: Stage) -> None:
+    """The lines of the other files are sent, and the exit code tells."""
+    for name in ("first", "second"):
+        (filed.folder / name).write_text(f"{name}\n")
+    (filed.folder / "state" / "r.new").mkdir()
+    several = FILES.replace('["lines"]', '["first", "second"]')
+    async with filed.witness() as witness:
+        code, said = filed.send(several)
+        assert code == 1
+        assert "state/r.json: Is a directory; the next run will send again" in said
+        await until(partial(has, witness, 2))
+        assert opened(witness.on("out.a")) == [b"first", b"second"]
+        (filed.folder / "state" / "r.new").rmdir()
+        witness.raws.clear()
+        assert filed.send(several)[0] == 0  # all again, as it said
+        await until(partial(has, witness, 2))
+        assert filed.send(several)[0] == 0
+    assert len(witness.raws) == 2

@@ -93,7 +93,7 @@ class LinesSource:
 
         Raises:
             XKeyMsgError: If a message was not accepted after all attempts, no message can be sealed
-                any more, or a file cannot be read.
+                any more, a file cannot be read, or in the end the progress cannot be recorded.
         """
         try:
             for file in self._files:
@@ -113,6 +113,7 @@ class LinesSource:
                 self._report.cut_off(left, file=self._file or "-", line=line)
         if self._error is not None:
             raise self._error
+        self._progress.save()
 
     async def stop(self) -> None:
         """Read no more; `run` ends when the lines already read are settled."""
@@ -138,7 +139,7 @@ class LinesSource:
         finally:
             if file is not None:
                 try:
-                    self._progress.save()
+                    self.tick()
                 finally:
                     os.close(self._descriptor)
 
