@@ -208,8 +208,11 @@ class KVReader(SafeRepr):
                 name = codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
 
-        async def take(stored: StoredEntry, present: bool) -> KVEntry:
-            return await self._taken(stored, memory, name, present=present)
+        async def take(stored: StoredEntry, present: bool) -> tuple[KVEntry, bool]:
+            before = memory.mark(self._mark(stored.key))
+            entry = await self._taken(stored, memory, name, present=present)
+            is_same = before is not None and memory.mark(self._mark(stored.key)) is before
+            return entry, is_same and entry.message is not None
 
         return KVWatch(follow, take, updates_only=updates_only, most=memory.most)
 
