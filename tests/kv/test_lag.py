@@ -87,6 +87,16 @@ async def test_a_history_is_read_from_the_leader_before_it_is_refused(
     assert lag.bob.stats.refused == {}
 
 
+async def test_a_history_that_is_read_twice_counts_what_it_refuses_once(lag: Lag) -> None:
+    """A past revision that no admitted sender has sealed, behind a replica that lags."""
+    first, *others = lag.revisions
+    plain = first._replace(revision=0, data=b"plain")
+    lag.broker.entries, lag.broker.lagging["k"] = [plain, first, *others], first
+    entries = await lag.reader.history("k")
+    assert [each.value for each in entries] == [None, b"1", b"2", b"3"]
+    assert lag.bob.stats.refused == {"not_sealed": 1}
+
+
 async def test_keys_of_a_replica_that_lags_are_not_missing(lag: Lag) -> None:
     assert await lag.reader.keys() == ["k"]
     await lag.bucket.delete("k")
