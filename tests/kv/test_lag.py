@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
@@ -59,6 +60,20 @@ async def lag() -> AsyncIterator[Lag]:
             yield made
 
 
+@contextlib.contextmanager
+def delivering(monkeypatch: pytest.MonkeyPatch, *entries: StoredEntry | None) -> Iterator[None]:
+    """Watches get these entries."""
+
+    async def follow(*_: Any) -> AsyncGenerator[StoredEntry | None]:
+        for entry in entries:
+            yield entry
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryBucket, "follow", follow)
+        yield
+
+
 # --- honest brokers -------------------------------------------------------------------------------
 
 
@@ -70,6 +85,16 @@ async def test_a_history_is_read_from_the_leader_before_it_is_refused(
         lag.broker.lagging["k"] = None
     assert [each.value for each in await lag.reader.history("k")] == [b"1", b"2", b"3"]
     assert lag.bob.stats.refused == {}
+
+
+async def test_a_history_that_is_read_twice_counts_what_it_refuses_once(lag: Lag) -> None:
+    """A past revision that no admitted sender has sealed, behind a replica that lags."""
+    first, *others = lag.revisions
+    plain = first._replace(revision=0, data=b"plain")
+    lag.broker.entries, lag.broker.lagging["k"] = [plain, first, *others], first
+    entries = await lag.reader.history("k")
+    assert [each.value for each in entries] == [None, b"1", b"2", b"3"]
+    assert lag.bob.stats.refused == {"not_sealed": 1}
 
 
 async def test_keys_of_a_replica_that_lags_are_not_missing(lag: Lag) -> None:
@@ -113,6 +138,44 @@ async def test_a_key_that_a_replica_did_not_have_is_yielded_once(lag: Lag) -> No
         ("put", b"4"),
     ]
     assert lag.bob.stats.refused == {}
+
+
+async def test_a_watch_gets_no_gap_if_a_replica_skips_what_was_replaced(lag: Lag) -> None:
+    """K-18: with a history of 1, a replica that catches up no longer has what was replaced."""
+    lag.broker.hidden.update((2, 3))
+    async with lag.reader.watch() as watch:
+        assert [each and each.value for each in await taken(watch, 2)] == [b"3", None]
+        lag.broker.lagging.clear()
+        await lag.bucket.update("k", b"4", 3)
+        [entry] = await taken(watch, 1)
+    assert entry is not None
+    assert (entry.operation, entry.value) == ("put", b"4")
+
+
+async def test_what_was_read_before_a_watch_began_is_not_a_gap(lag: Lag) -> None:
+    """K-18: the replica did not have the key, and no longer has what was replaced."""
+    lag.broker.lagging["k"] = None
+    lag.broker.hidden.update((1, 2))
+    async with lag.reader.watch() as watch:
+        assert await taken(watch, 1) == [None]
+        lag.broker.lagging.clear()
+        await lag.bucket.update("k", b"4", 3)
+        entries = await taken(watch, 2)
+    assert [(each.operation, each.value) for each in entries if each] == [
+        ("put", b"3"),
+        ("put", b"4"),
+    ]
+
+
+async def test_a_replica_that_catches_up_during_the_start_repeats_nothing(
+    lag: Lag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What replaces an entry before that is delivered is delivered among the existing ones."""
+    lag.broker.lagging.clear()
+    with delivering(monkeypatch, *lag.revisions, None):
+        async with lag.reader.watch() as watch:
+            entries = await taken(watch, 2)
+    assert [each and each.value for each in entries] == [b"3", None]
 
 
 async def test_a_history_of_a_server_is_read_from_the_leader(
@@ -219,6 +282,32 @@ async def test_a_value_stored_again_is_reported_although_a_newer_one_follows(lag
     assert entry is not None
     assert (again.operation, entry.value) == ("refused", b"4")
     assert lag.bob.stats.refused == {"value_rollback": 1}
+
+
+@pytest.mark.parametrize("lags", [False, True])
+async def test_what_a_watch_leaves_out_hides_no_revision(
+    lag: Lag, lags: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K-18: an entry that is not delivered does not count, whatever revision the broker claims."""
+    lag.broker.lagging.clear()
+    first, _, newest = lag.revisions
+    await lag.bucket.update("k", b"4", 3)
+    await lag.bucket.update("k", b"5", 4)
+    last, reader = lag.revisions[-1], lag.reader
+    begin, again = first, newest._replace(revision=4)
+    if not lags:
+        newest, reader = newest._replace(revision=1000), lag.bob.kv(BUCKET)
+        begin, again = newest, first._replace(revision=4)
+    lag.broker.entries = [newest]
+    with delivering(monkeypatch, begin, None, again, last):
+        async with reader.watch() as watch:
+            entries = await taken(watch, 4)
+    assert [each and (each.operation, each.value) for each in entries] == [
+        ("put", b"3"),
+        None,
+        ("gap", None),
+        ("put", b"5"),
+    ]
 
 
 async def test_a_revision_hidden_after_a_lag_is_a_gap(lag: Lag) -> None:

@@ -236,6 +236,20 @@ async def test_a_tombstone_of_another_key_or_bucket_or_of_a_stranger_is_refused(
     assert await place.stored("KV_config") == before
 
 
+@pytest.mark.parametrize(("operation", "data"), [("delete", b""), (None, b"value")])
+async def test_an_entry_with_an_invalid_replaced_revision_is_refused(
+    place: Place, operation: str | None, data: bytes
+) -> None:
+    """K-9, R-11: the copy replaces the header, and readers would accept it."""
+    await place.add_bucket(history=5)
+    pairs = [("xkm-kv-replaces", "-1")] + ([("xkm-kv", operation)] if operation else [])
+    headers = TransportHeaders(pairs)
+    sealed = Sealer(ALICE).seal(data, to=[RITA.public], subject="$KV.config.a", headers=headers)
+    await place.store(sealed, "$KV.config.a")
+    report = await place.reseal_bucket()
+    assert (report.resealed, report.refused) == (0, {"malformed": 1})
+
+
 # --- reordered and replayed -----------------------------------------------------------------------
 
 

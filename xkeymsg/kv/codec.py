@@ -41,6 +41,7 @@ __all__ = (
     "ReaderOptions",
     "is_marker",
     "operation_of",
+    "replaces_of",
 )
 
 OPERATION: Final = "xkm-kv"
@@ -103,6 +104,20 @@ def operation_of(message: Message, own: Mapping[str, str]) -> Operation:
         case "delete" | "purge" as operation if not message.data:
             return operation
     raise MalformedError("an invalid tombstone")
+
+
+def replaces_of(own: Mapping[str, str]) -> int | None:
+    """Return the revision that an entry replaces by its sealed headers, or None.
+
+    Raises:
+        MalformedError: If it is not a valid one (K-9).
+    """
+    text = own.get(REPLACES)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MAX):
+        raise MalformedError("an invalid revision in a sealed header")
+    return int(text)
 
 
 class KVCodec(SafeRepr):
@@ -265,7 +280,7 @@ class KVCodec(SafeRepr):
         key = name
         if self.names is not None and blinded:
             key = self.names.check(own.get(KEY), name)
-        replaces = _number(own.get(REPLACES))
+        replaces = replaces_of(own)
         return KVEntry(self._bucket, key, revision, operation, message=message, replaces=replaces)
 
     def _message(self, name: str, data: bytes) -> Message:
@@ -285,11 +300,3 @@ class KVCodec(SafeRepr):
 
     def __repr__(self) -> str:
         return f"<KVCodec {self._bucket}>"
-
-
-def _number(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MAX):
-        raise MalformedError("an invalid revision in a sealed header")
-    return int(text)

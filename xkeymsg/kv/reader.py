@@ -208,8 +208,11 @@ class KVReader(SafeRepr):
                 name = codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
 
-        async def take(stored: StoredEntry, present: bool) -> KVEntry:
-            return await self._taken(stored, memory, name, present=present)
+        async def take(stored: StoredEntry, present: bool) -> tuple[KVEntry, bool]:
+            before = memory.mark(self._mark(stored.key))
+            entry = await self._taken(stored, memory, name, present=present)
+            is_same = before is not None and memory.mark(self._mark(stored.key)) is before
+            return entry, is_same and entry.message is not None
 
         return KVWatch(follow, take, updates_only=updates_only, most=memory.most)
 
@@ -269,6 +272,8 @@ class KVReader(SafeRepr):
             raise self._absent(name, marker=False)
         if entries[-1].message is not None:
             self._remember(name, entries[-1], memory)
+        for entry in entries:  # not before: it may be read again, from the leader
+            self._report(name, entry)
         return entries
 
     def _mark(self, name: str) -> bytes:
@@ -341,7 +346,7 @@ class KVReader(SafeRepr):
         *,
         present: bool = False,
     ) -> KVEntry:
-        """Open an entry of those with a pattern; one that is refused becomes a report.
+        """Open an entry of those with a pattern; one that is refused is returned with its error.
 
         Instead of an old one of a replica that lags, it is the newest of the key, from the leader.
 
@@ -364,10 +369,15 @@ class KVReader(SafeRepr):
             operation: Operation = "refused"
             if isinstance(error, UnauthenticatedDeletionError):
                 operation = "marker"
-            where = Where("message", f"$KV.{self._codec.origin}.{stored.key}")
-            self._events.refused(error, where)
-            return KVEntry(self.bucket, stored.key, stored.revision, operation, error=error)
+            refused = KVEntry(self.bucket, stored.key, stored.revision, operation, error=error)
+            if memory is not None:
+                self._report(stored.key, refused)
+            return refused
         return entry
+
+    def _report(self, name: str, entry: KVEntry) -> None:
+        if entry.error is not None:
+            self._events.refused(entry.error, Where("message", f"$KV.{self._codec.origin}.{name}"))
 
     async def _newer(
         self, stored: StoredEntry, memory: RollbackMemory, *, keep: bool

@@ -36,7 +36,7 @@ class KVWatch(SafeRepr):
     def __init__(
         self,
         follow: Callable[[], Awaitable[AsyncGenerator[StoredEntry | None]]],
-        take: Callable[[StoredEntry, bool], Awaitable[KVEntry]],
+        take: Callable[[StoredEntry, bool], Awaitable[tuple[KVEntry, bool]]],
         *,
         updates_only: bool,
         most: int,
@@ -108,11 +108,12 @@ class KVWatch(SafeRepr):
                         present = False
                         await self._queue.put(None)
                         continue
-                    entry = await self._take(stored, present)
-                    gap = None if present else self._gap(stored.key, entry)
-                    self._see(stored)
+                    entry, is_known = await self._take(stored, present)
                     if self._lags(stored, entry, present=present):
                         continue
+                    begins = present or (is_known and stored.key not in self._seen)
+                    gap = None if begins else self._gap(stored.key, entry)
+                    self._see(stored.key, entry.revision)
                     if gap is not None:
                         await self._queue.put(gap)
                     await self._queue.put(entry)
@@ -121,11 +122,10 @@ class KVWatch(SafeRepr):
         finally:
             self._following.set()
 
-    def _see(self, stored: StoredEntry) -> None:
-        """Remember a revision; not of ever more keys, which nobody needs to have sealed."""
-        known = stored.key in self._seen
-        if known or (len(self._seen) < self._most and len(stored.key) <= MAX_SUBJECT):
-            self._seen[stored.key] = stored.revision
+    def _see(self, name: str, revision: int) -> None:
+        """Remember what is delivered; not of ever more keys, which nobody needs to have sealed."""
+        if name in self._seen or (len(self._seen) < self._most and len(name) <= MAX_SUBJECT):
+            self._seen[name] = revision
 
     def _lags(self, stored: StoredEntry, entry: KVEntry, *, present: bool) -> bool:
         """Return whether a replica lags and delivers what was delivered, or will be.
@@ -133,11 +133,15 @@ class KVWatch(SafeRepr):
         For an entry that it has at the start, the newest one of the leader is delivered at once.
         """
         number = None if entry.message is None else entry.message.message_id
-        if number is None or present:
-            if number is not None and entry.revision != stored.revision:
-                self._ahead[stored.key] = number
+        if number is None:
             return False
-        return entry.revision != stored.revision or self._ahead.get(stored.key) == number
+        if self._ahead.get(stored.key) == number:
+            return True
+        if entry.revision == stored.revision:
+            return False
+        if present:
+            self._ahead[stored.key] = number
+        return not present
 
     def _gap(self, name: str, entry: KVEntry) -> KVEntry | None:
         """Return the report of a gap, if the entry replaces another revision than the last seen."""

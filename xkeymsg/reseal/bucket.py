@@ -36,7 +36,7 @@ from xkeymsg.errors import (
     UnauthenticatedDeletionError,
     XKeyMsgError,
 )
-from xkeymsg.kv.codec import CLEAR_OPERATION, REPLACES, is_marker, operation_of
+from xkeymsg.kv.codec import CLEAR_OPERATION, REPLACES, is_marker, operation_of, replaces_of
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.opener import View
 from xkeymsg.reseal.copier import Copier, Documents, copy_id
@@ -204,6 +204,7 @@ class _BucketRun:
             return _RESEALED if is_own else Counted("skipped", "newer")
         message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
         operation = operation_of(message, message.headers)
+        replaces_of(message.headers)  # refuses an invalid one, which the copy would replace
         if self._memory is not None:
             name, seen = mark_name(stored.subject), Sealing.of_message(message)
             self._memory.accept(name, seen, stored.sequence, live=operation == "put")
