@@ -186,7 +186,7 @@ def test_a_quarantine_keeps_what_is_proven_and_bounds_the_rest(
 def test_a_paused_durable_is_a_warning() -> None:
     answer = {"config": {"ack_policy": "explicit"}, "paused": True}
     found = judge_durable("S/d", answer)
-    assert (found.level, found.remedy) == ("warn", "nats consumer resume STREAM DURABLE")
+    assert (found.level, found.remedy) == ("warn", "nats consumer resume S d")
     assert "is paused, and delivers nothing" in found.text
 
 

@@ -72,8 +72,9 @@ async def test_a_bucket_is_checked_against_a_memory(place: Place) -> None:
         await place.client.kv("config", memory=memory).get("a")
     await place.store(old.data, old.subject)
     given = ("config", "--kv", "--to", "carol", "--memory", "marks")
-    code, output, _ = await call(place, *given)
+    code, output, said = await call(place, *given)
     assert (code, output) == (3, "read 1, resealed 0\nrefused 1: value_rollback\n")
+    assert said.startswith("xkeymsg: revision 3: value_rollback")
 
 
 async def test_copies_without_a_removed_recipient(place: Place) -> None:

@@ -141,6 +141,6 @@ async def test_a_ledger_of_other_recipients_is_refused(place: Place) -> None:
     await place.add_bucket()
     await place.put("a", b"1")
     await place.reseal_bucket()
-    with pytest.raises(XKeyMsgError, match="recipients differs"):
+    with pytest.raises(XKeyMsgError, match=r"recipients differs; use another ledger$"):
         await place.reseal_bucket(to=["rita", "dave"])
     assert opened((await current(place, "a")).data, CAROL).data == b"1"

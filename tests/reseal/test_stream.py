@@ -526,7 +526,7 @@ async def test_anyone_as_trust_is_refused(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"to": "dave"}, "recipients differs"),
+        ({"to": "dave"}, "recipients differs; use another ledger, and another target stream"),
         ({"subject": "orders.*"}, "subject differs"),
         ({"into": "OTHERS"}, "target differs"),
     ],

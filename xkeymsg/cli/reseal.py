@@ -123,13 +123,13 @@ def reseal(
     if trust is None:
         raise click.UsageError("no senders to trust: give --from or --peers")
     path = ledger or Path(f"{check_name('stream', name)}.{'kv' if is_bucket else into}.ledger")
-    shown = 0
+    unit, shown = "revision" if is_bucket else "message", 0
 
     def refused(sequence: int, error: XKeyMsgError) -> None:
         nonlocal shown
         shown += 1
         if shown <= _SHOWN:
-            say("xkeymsg", f"message {sequence}: {describe(error)}")
+            say("xkeymsg", f"{unit} {sequence}: {describe(error)}")
 
     async def work(client: Client, memory: RollbackMemory | None) -> ResealReport:
         more: dict[str, Any] = {"documents": documents, "max_age": max_age}

@@ -99,9 +99,10 @@ class Ledger:
         state = _state(content)
         for each in fields(Job):
             if state["job"].get(each.name) != getattr(job, each.name):
+                also = "" if job.target == job.source else ", and another target stream"
                 raise ConfigurationError(
                     f"the ledger belongs to another reseal: its {each.name} differs; use another"
-                    " ledger, and another target stream"
+                    f" ledger{also}"
                 )
         ledger = cls(job, skipped=state["skipped"], refused=state["refused"])
         for name in _NUMBERS:

@@ -267,14 +267,14 @@ def judge_durable(name: str, answer: Mapping[str, Any]) -> CheckResult:
     if config.get("headers_only") or config.get("priority_groups"):
         said += "; uses headers_only or priority_groups"
         return CheckResult("durable", "fail", said, "create one without them")
-    remedies = []
+    remedies, shown = [], name.replace("/", " ", 1)
     if answer.get("paused") is True:
         said += "; is paused, and delivers nothing"
-        remedies.append("nats consumer resume STREAM DURABLE")
+        remedies.append(f"nats consumer resume {shown}")
     if limit > 0:
         said += f"; drops a message after {limit} deliveries"
         remedies.append(
-            "nats consumer edit STREAM DURABLE --max-deliver=-1: a crash at the last loses it"
+            f"nats consumer edit {shown} --max-deliver=-1: a crash at the last loses it"
         )
     return CheckResult("durable", "warn" if remedies else "ok", said, "; ".join(remedies))
 
