@@ -19,6 +19,7 @@ WORKFLOWS = {
 }
 RIGHTS = {
     "ci.yml test": {"contents": "read"},
+    "ci.yml crates": {"contents": "read"},
     "ci.yml image": {"contents": "read"},
     "native.yml test": {"contents": "read"},
     "native.yml build": {"contents": "read"},
