@@ -97,6 +97,20 @@ def test_a_job_ends_on_a_known_image(name: str) -> None:
     assert all(re.fullmatch(r"ubuntu-\d\d\.\d\d(-arm)?", image) for image in images)
 
 
+def test_no_two_jobs_upload_files_of_one_name() -> None:
+    """Wheels carry their platform, the source distribution does not."""
+    uploads = [
+        step
+        for step in workflow("native.yml")["jobs"]["build"]["steps"]
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert [(each.get("if"), each["with"]["path"]) for each in uploads] == [
+        (None, "native/dist/*.whl"),
+        ("matrix.runner == 'ubuntu-24.04'", "native/dist/*.tar.gz"),
+    ]
+    assert "ubuntu-24.04" in jobs()["native.yml build"]["strategy"]["matrix"]["runner"]
+
+
 def needs_of(name: str) -> dict[str, Any]:
     """Which jobs each job of a workflow waits for."""
     return {job: value.get("needs", []) for job, value in workflow(name)["jobs"].items()}
