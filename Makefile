@@ -106,6 +106,9 @@ native: $(READY) ## Build the native core into .venv, and compare it with the Py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall ./native
 	$(BIN)/python -m tests.native.cases $(N)
 
+crates: ## Check licences and sources of the native core's crates; needs cargo-deny
+	cd native && cargo deny --locked check -D warnings licenses bans sources
+
 wheels: $(READY) ## Build the native core for this Linux machine, and its sdist, into native/dist/
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/wheels.txt
 	@rm -rf native/dist && export PATH="$(CURDIR)/$(BIN):$$PATH" SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \

@@ -1,6 +1,6 @@
 """The crates of the native core: where they come from, and their licences.
 
-`cargo deny` checks the same from `native/deny.toml`, and more, where it is installed.
+Where cargo-deny is installed, `make crates` checks the same and more from `native/deny.toml`.
 """
 
 from __future__ import annotations

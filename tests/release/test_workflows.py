@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ WORKFLOWS = {
 }
 RIGHTS = {
     "ci.yml test": {"contents": "read"},
+    "ci.yml crates": {"contents": "read"},
     "ci.yml image": {"contents": "read"},
     "native.yml test": {"contents": "read"},
     "native.yml build": {"contents": "read"},
@@ -94,6 +96,45 @@ def test_a_job_ends_on_a_known_image(name: str) -> None:
         assert images == ["${{ matrix.runner }}"]
         images = job["strategy"]["matrix"]["runner"]
     assert all(re.fullmatch(r"ubuntu-\d\d\.\d\d(-arm)?", image) for image in images)
+
+
+def test_every_command_of_a_workflow_is_one_of_the_repository() -> None:
+    """The workflows of a release run only then: what they call is looked up here."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    scripts = [str(step["run"]) for step in steps() if "run" in step]
+    scripts.append((ROOT / ".ci" / "run").read_text())
+    made, modules = set[str](), set[str]()
+    for line in "\n".join(scripts).splitlines():
+        modules |= set(re.findall(r"python -m (\S+)", line))
+        for command in re.findall(r"(?:^|then )\s*make ([^&;]+)", line):
+            for word in shlex.split(command):
+                name, _, value = word.partition("=")
+                if name == "T":
+                    assert all((ROOT / path).exists() for path in value.split()), line
+                elif name == word:
+                    made.add(word)
+    assert made <= targets
+    assert made >= {"crates", "dist", "image", "native", "test", "wheels"}
+    assert "tests.native.cases" in modules
+    assert all(find_spec(module) for module in modules)
+    for name, prefix in (("release.yml", "v"), ("native.yml", "native-v")):
+        assert workflow(name)[True]["push"]["tags"] == [f"{prefix}*"]
+        assert f"${{GITHUB_REF_NAME#{prefix}}}.tar.gz" in WORKFLOWS[name]
+
+
+def test_no_two_jobs_upload_files_of_one_name() -> None:
+    """Wheels carry their platform, the source distribution does not."""
+    uploads = [
+        step
+        for step in workflow("native.yml")["jobs"]["build"]["steps"]
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert [(each.get("if"), each["with"]["path"]) for each in uploads] == [
+        (None, "native/dist/*.whl"),
+        ("matrix.runner == 'ubuntu-24.04'", "native/dist/*.tar.gz"),
+    ]
+    assert "ubuntu-24.04" in jobs()["native.yml build"]["strategy"]["matrix"]["runner"]
 
 
 def needs_of(name: str) -> dict[str, Any]:
