@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
 
 from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, code_of, pair, raw_user, to
-from tests.envelope.forge import CONTENT_KEYS, FIELDS, FRONT, VIEW_KEYS, Pieces, Rogue, grant_list
+from tests.envelope.forge import (
+    CONTENT_KEYS,
+    FIELDS,
+    FRONT,
+    METADATA,
+    PAYLOAD,
+    VIEW_KEYS,
+    Pieces,
+    Rogue,
+    grant_list,
+)
 from tests.envelope.inside import caches
 from tests.envelope.test_encodings import arrays, bins
 from tests.native.cases import opened_by, read_by
@@ -180,3 +190,121 @@ def test_the_cost_of_a_strangers_tags_is_not_squared_with_the_number_of_own_keys
         return min(took)
 
     assert seconds(300) < 60 * seconds(15)
+
+
+def test_a_header_with_another_first_byte_is_refused() -> None:
+    part = binary(ROGUE.part(0, bytes(65_536)))
+    two = b"".join(binary(ROGUE.part(j, b"x", FIELDS)) for j in range(2))
+    views = array([binary(ROGUE.view(0, grant_list([0])))])
+    for first in range(256):
+        byte = bytes([first])
+        forms = (
+            (array([]) + array([byte + part[1:]]) + binary(b""), CONTENT_KEYS[0]),
+            (byte + array([part]) + binary(b""), CONTENT_KEYS[0]),
+            (array([]) + byte + part + binary(b""), CONTENT_KEYS[0]),
+            (array([]) + array([part]) + byte + b"\0", CONTENT_KEYS[0]),
+            (byte + views[1:] + b"\x92" + two + binary(b""), VIEW_KEYS[0]),
+            (views + byte + two + binary(b""), VIEW_KEYS[0]),
+        )
+        opened = [
+            verdict(ROGUE.envelope(body=body, grants=[b"\0" + key])) == "opened"
+            for body, key in forms
+        ]
+        assert sum(opened) == {0xC6: 1, 0x90: 1, 0x91: 2, 0xC4: 1, 0x92: 1}.get(first, 0)
+
+
+CLEARED = bytes(32)
+"""What is left in memory that ring has cleared, as the decryption failed."""
+
+
+def test_a_wrap_that_does_not_verify_is_not_used() -> None:
+    # E-37: whoever knows what a failed decryption leaves could choose that as the key of a part.
+    for key in (CLEARED, CONTENT_KEYS[0]):
+        genuine = ROGUE.envelope(parts=[ROGUE.part(0, b"x", key=key)], grants=[b"\0" + key])
+        assert verdict(genuine) == "opened"
+        assert verdict(genuine[:-1] + bytes([genuine[-1] ^ 1])) == "authentication"
+        assert verdict(genuine[:-49] + bytes(49)) == "authentication"
+
+
+def test_a_view_that_does_not_decrypt_is_not_used() -> None:
+    # E-56: its commitment is right.
+    parts = [ROGUE.part(j, b"x", FIELDS, key=CLEARED) for j in range(2)]
+    for grants in (b"\0" + CLEARED, b"\1" + CLEARED):
+        view = ROGUE.view(0, grants)
+        assert verdict(ROGUE.envelope(parts=parts, views=[view])) == "opened"
+        for wrong in (view[:-1] + bytes([view[-1] ^ 1]), view[:32] + bytes(49)):
+            assert verdict(ROGUE.envelope(parts=parts, views=[wrong])) == "authentication"
+
+
+def test_a_part_that_does_not_decrypt_is_not_used() -> None:
+    part = ROGUE.part(0, b"x")
+    assert verdict(ROGUE.envelope(parts=[part[:-17] + bytes(17)])) == "authentication"
+
+
+def document(kinds: Sequence[int], *views: bytes) -> bytes:
+    """Return a document, or something like it, whose first view is the reader's."""
+    parts = [ROGUE.part(j, b"x", kind) for j, kind in enumerate(kinds)]
+    return ROGUE.envelope(parts=parts, views=views)
+
+
+def view(*granted: int, index: int = 0) -> bytes:
+    return ROGUE.view(index, grant_list(granted))
+
+
+FORMED = [
+    document([FIELDS, FIELDS], view(0)),
+    document([FIELDS, FIELDS], view(0), view(0, 1, index=1)),
+    document([FIELDS, FIELDS, METADATA], view(1, 2)),
+    document([METADATA, FIELDS], view(0, 1)),
+    document([FIELDS]),
+]
+OTHER = view(0, index=1)
+MALFORMED = [
+    document([FIELDS], view(0)),
+    document([PAYLOAD], view(0)),
+    document([FIELDS, FIELDS]),
+    document([]),
+    document([], view(0)),
+    document([PAYLOAD, PAYLOAD], view(0)),
+    document([FIELDS, PAYLOAD], view(0)),
+    document([METADATA]),
+    document([METADATA, METADATA], view(0)),
+    document([FIELDS, METADATA, METADATA], view(0, 1)),
+    document([FIELDS, METADATA, METADATA], view(0, 1, 2)),
+    document([FIELDS, METADATA], view(0)),
+    document([FIELDS, METADATA], view(1)),
+    document([FIELDS, FIELDS], view(0, 0)),
+    document([FIELDS, FIELDS], view(1, 0)),
+    document([FIELDS, FIELDS], view(1, 1)),
+    document([FIELDS, FIELDS], view(0, 2)),
+    document([FIELDS, FIELDS, FIELDS], view(0, 1, 1)),
+    # The view of another reader; all agree on the form (E-43).
+    *(
+        document([FIELDS, FIELDS], view(0), each)
+        for each in (
+            OTHER[:-1],
+            OTHER + b"x",
+            OTHER[:48],
+            OTHER[:47],
+            b"",
+            view(0, 1, 1, index=1),
+        )
+    ),
+    document([FIELDS, FIELDS], view(0)[:-1]),
+    document([FIELDS, FIELDS], view(0) + b"x"),
+    # A part that the reader does not get (E-46).
+    *(
+        ROGUE.envelope(parts=[ROGUE.part(0, b"x", FIELDS), short], views=[view(0)])
+        for short in (ROGUE.part(1, b"", FIELDS)[:-1], bytes([FIELDS]), b"")
+    ),
+]
+
+
+def test_a_document_is_opened() -> None:
+    assert {verdict(each) for each in FORMED} == {"opened"}
+
+
+@for_each("envelope", MALFORMED)
+def test_what_is_neither_a_payload_nor_a_document_is_refused(envelope: bytes) -> None:
+    # E-43, E-44, E-46, E-48, E-53, E-54
+    assert verdict(envelope) == "malformed"

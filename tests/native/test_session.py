@@ -31,7 +31,7 @@ from xkeymsg import (
     native,
 )
 from xkeymsg.envelope.plan import Sharing
-from xkeymsg.envelope.seal import Plan
+from xkeymsg.envelope.seal import Plan, assemble
 from xkeymsg.envelope.session import LIFETIME, SessionEndedError
 
 pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not in use")
@@ -163,6 +163,19 @@ def test_each_message_has_the_route_of_its_own_plan() -> None:
     for number in range(200):
         plan = session.plan._replace(before=b"%d" % number)
         assert session.core.seal(plan, 2**60, [(0, b"")], None).startswith(b"%d" % number)
+
+
+def test_python_makes_the_same_bytes_from_a_native_plan() -> None:
+    python, natively = with_known_secrets(ALICE, *SECRETS)
+    to = (BOB.public, ALICE.public)
+    made = {
+        assemble(
+            each.plan(to, SUBJECT, NO_ATTRIBUTES), b"\0\0\0\1random..", 2**41, [(0, b"x")],
+            [b"k" * 32], ALICE_USER,
+        )
+        for each in (python, natively)
+    }  # fmt: skip
+    assert len(made) == 1
 
 
 def test_random_bytes_are_drawn_for_each_message() -> None:
