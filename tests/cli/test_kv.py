@@ -100,12 +100,13 @@ async def test_refused_entries_exit_with_3_and_are_shown(
     code, output, said = await kv("get", "C", "plain", *FROM)
     assert (code, output) == (3, "")
     assert "not_sealed" in said
-    code, output, said = await kv("watch", "C", "--once", *FROM)
-    assert code == 0
-    assert json.loads(output) == {
-        "key": "plain", "revision": 1, "operation": "refused", "code": "not_sealed",
-    }  # fmt: skip
-    assert "\x1b" not in said
+    for words in (("watch", "C", "--once"), ("history", "C", "plain")):
+        code, output, said = await kv(*words, *FROM)
+        assert code == 0
+        assert json.loads(output) == {
+            "key": "plain", "revision": 1, "operation": "refused", "code": "not_sealed",
+        }  # fmt: skip
+        assert "\x1b" not in said
     code, output, said = await kv("keys", "C", *FROM)
     assert (code, output) == (3, "")
     assert "not_sealed" in said

@@ -234,7 +234,7 @@ def test_a_wrong_pin_ends_programs_with_78(token: tuple[Path, Mapping[str, str]]
     (folder / "pin").write_text(f"{PIN}\n")
     for _ in range(3):
         said = run("--config", folder / "config.toml", module="receiver", env=env, code=78)
-        assert "xkeymsg key show --try-pin" in said
+        assert "xkeymsg key show --store STORE --try-pin" in said
     run("key", "show", "--store", store, env=env, code=78)
     run("key", "show", "--store", store, "--try-pin", env=env)
     assert "is valid" in run(*words, module="receiver", env=env)

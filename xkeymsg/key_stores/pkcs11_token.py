@@ -321,7 +321,7 @@ class Token:
         if flags & tried and not try_pin:
             raise PinError(
                 f"a wrong PIN was entered at the token {self.label!a}, and a few more lock it:"
-                " correct the PIN, then run xkeymsg key show --try-pin"
+                " correct the PIN, then run xkeymsg key show --store STORE --try-pin"
             )
         try:
             return token.open(user_pin=self._secret(flags))
