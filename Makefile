@@ -109,11 +109,11 @@ native: $(READY) ## Build the native core into .venv, and compare it with the Py
 crates: ## Check licences and sources of the native core's crates; needs cargo-deny
 	cd native && cargo deny --locked check -D warnings licenses bans sources
 
-wheels: $(READY) ## Build the native core for this Linux machine, and its sdist, into native/dist/
+wheels: $(READY) ## Build the native core, and its sdist, into native/dist/; W="--target aarch64-unknown-linux-gnu" for ARM
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/wheels.txt
 	@rm -rf native/dist && export PATH="$(CURDIR)/$(BIN):$$PATH" SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 	  RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" && \
-	cd native && maturin build -q --release --locked --sdist --zig --compatibility manylinux2014 -o dist
+	cd native && maturin build -q --release --locked --sdist --zig --compatibility manylinux2014 -o dist $(W)
 	@ls native/dist
 
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
