@@ -19,7 +19,7 @@ from benchmarks.harness import Contender, repeated
 from benchmarks.promises import Bound, Figure
 from benchmarks.report import Report
 from benchmarks.schemes.ours import SUBJECT
-from xkeymsg import ANYONE, AtRest, Opener, Sealer, XKeyMsgError, XKeyPair, primitives
+from xkeymsg import ANYONE, AtRest, Keyring, Opener, Sealer, XKeyMsgError, XKeyPair, primitives
 
 __all__ = ("PROMISES", "refusals")
 
@@ -35,6 +35,7 @@ _LONG = "10 MB of anything"
 _STRANGER = "a stranger who is not admitted"
 _FOREIGN = "a stranger's session under an admitted key"
 _OTHERS = "another session and 1,000 tags each time"
+_KEYS = "1,000 tags in a known session, to a reader of 200 keys"
 _MANY = "100,000 recipients"
 _NESTED = "1 MB of nested arrays behind genuine tags"
 _ALTERED = "an altered payload"
@@ -91,8 +92,18 @@ def _contenders() -> Iterator[Contender]:
     for name, envelope in _hostile(genuine, other).items():
         yield Contender(name=name, batch=repeated(partial(_refuse, file, envelope)))
 
-    others = itertools.cycle([_to_others(genuine) for _ in range(_NEW)])
+    others = itertools.cycle(
+        [_to_others(genuine, bytes(XKeyPair.generate().public)) for _ in range(_NEW)]
+    )
     yield Contender(name=_OTHERS, batch=repeated(lambda: _refuse(file, next(others))))
+
+    own, sealer = [XKeyPair.generate() for _ in range(200)], Sealer(alice)
+    several = Opener(Keyring(own[0], retired=own[1:]), senders={alice.public}, replay=AtRest())
+    for pair in own:
+        known = sealer.seal(data, to=[pair.public], subject=SUBJECT)
+        several.open(known, subject=SUBJECT)
+    others_in_ours = _to_others(known, known[44:76])
+    yield Contender(name=_KEYS, batch=repeated(partial(_refuse, several, others_in_ours)))
 
     live = Opener(bob, senders={alice.public})
     live.open(genuine, subject=SUBJECT)
@@ -128,10 +139,9 @@ def _hostile(genuine: bytes, other: bytes) -> dict[str, bytes]:
     }
 
 
-def _to_others(genuine: bytes) -> bytes:
-    """Make an envelope of the genuine sender, in a session of nobody's, for 1,000 others."""
+def _to_others(genuine: bytes, ephemeral: bytes) -> bytes:
+    """Make an envelope of the genuine sender, with any ephemeral key, for 1,000 others."""
     tags = b"".join(sorted(os.urandom(8) for _ in range(1000)))
-    ephemeral = bytes(XKeyPair.generate().public)
     head, body = (
         genuine[7:44] + ephemeral + genuine[76 : 7 + genuine[6]],
         genuine[17 + genuine[6] :],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
 
 from tests.cases import for_each
-from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, code_of, pair, raw_user, to
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, code_of, raw_user
 from tests.envelope.forge import (
     CONTENT_KEYS,
     FIELDS,
@@ -169,27 +168,6 @@ def test_the_form_of_the_tags_is_checked_before_an_x25519(monkeypatch: pytest.Mo
     assert not shared
     assert opener.open(envelope, subject=">").data == b"x"
     assert shared == [bytes(ALICE.public)] * 2
-
-
-def test_the_cost_of_a_strangers_tags_is_not_squared_with_the_number_of_own_keys() -> None:
-    # Anybody can copy the head of a message, and write a thousand tags after it.
-    tags = sorted(b"%08d" % number for number in range(1024))
-    pieces = Pieces.of(Rogue().envelope())
-    envelope = pieces._replace(tags=b"".join(tags), wraps=bytes(49 * len(tags))).join()
-
-    def seconds(count: int) -> float:
-        own = [pair(number) for number in range(count)]
-        opener = Opener(Keyring(own[0], retired=own[1:]), {ALICE.public}, replay=AtRest())
-        for each in own:
-            opener.open(Rogue(to=to(each)).envelope(), subject=">")
-        took = []
-        for _ in range(9):
-            started = time.process_time()
-            assert code_of(opener, envelope) == "not_a_recipient"
-            took.append(time.process_time() - started)
-        return min(took)
-
-    assert seconds(300) < 60 * seconds(15)
 
 
 def test_a_header_with_another_first_byte_is_refused() -> None:
