@@ -62,6 +62,20 @@ def tagged(tags: bytes, count: int = 1, header_of_wraps: bytes = b"") -> bytes:
     return front + crypto.seal(ROW.K, ROGUE.nonce, grant, transcript) * count
 
 
+@pytest.mark.parametrize("admitted", [True, False])
+def test_keys_are_used_for_the_kind_of_sender_for_which_they_were_cached(admitted: bool) -> None:
+    # E-39: messages under ANYONE are opened natively as well, with keys of their own.
+    unlocker = native.NativeUnlocker(Keyring.of(BOB), Limits())
+    located = locate(Rogue().envelope(b"x"), Limits())
+    same, other = (Admitted(located, Admission(admitted=each)) for each in (admitted, not admitted))
+    assert open_at_once(unlocker, same) is None
+    unlocker.unlock(same)
+    opened = open_at_once(unlocker, same)
+    assert opened is not None
+    assert (opened.granted, opened.admission) == ({0: b"x"}, same.admission)
+    assert open_at_once(unlocker, other) is None
+
+
 @for_each(
     ("tags", "count"),
     [
