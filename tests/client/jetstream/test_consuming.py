@@ -476,6 +476,7 @@ async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> Non
                 await stage.until(lambda: b"two" in stage.handled)
 
 
+@needs_server(2, 11, "a paused durable")
 async def test_a_paused_durable_is_told_from_a_quiet_one(stage: Stage) -> None:
     async def pause(until: str) -> None:
         answer = await stage.api.request(
