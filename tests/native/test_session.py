@@ -22,7 +22,6 @@ from tests.envelope.together import together
 from tests.native.inside import core_of, with_known_secrets
 from tests.running import DEADLINE
 from xkeymsg import (
-    LimitExceededError,
     Limits,
     Recipient,
     Sealer,
@@ -395,16 +394,6 @@ def test_impossible_plans_and_contents_are_refused_and_nothing_crashes() -> None
         with pytest.raises((TypeError, ValueError, OverflowError, IndexError)):
             session.core.seal(changed, 2**60, contents, None)
     assert head_of(session.seal()).counter <= len(hostile) + 1
-
-
-def test_a_content_without_a_header_for_its_length_is_refused() -> None:
-    # The kernel provides the memory when it is written to, which nobody does.
-    try:
-        content = bytes(2**32 - 49)
-    except MemoryError:
-        pytest.skip("this machine does not promise 4 GiB")
-    with pytest.raises(LimitExceededError, match="4294967296 exceeds the limit of 4294967295"):
-        Session().core.seal(Session().plan, 2**60, [(0, content)], None)
 
 
 def test_a_time_before_1970_or_after_the_year_2554_is_refused() -> None:
