@@ -71,9 +71,14 @@ class Lifecycle:
         """Await `reload` at SIGHUP; it logs its result itself, and should not raise."""
         self._reloads.append(reload)
 
-    def on_tick(self, tick: Callable[[], object]) -> None:
-        """Call `tick`, which must be short, about once a second."""
-        self._ticks.append(tick)
+    def on_tick(self, *ticks: Callable[[], object]) -> None:
+        """Call each of these, which must be short, now and about once a second.
+
+        A later failure of one does not keep the others from being called.
+        """
+        for tick in ticks:
+            self._ticks.append(tick)
+            tick()
 
     def fail(self, error: BaseException) -> None:
         """Stop because of an error: exit 1."""

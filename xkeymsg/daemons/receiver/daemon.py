@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -132,12 +131,9 @@ class _Receiver:
                 )
             await self._rotate(streams, stack)
             await self._begin(link, streams, life, stack)
-            ticks: list[Callable[[], object]] = [self._follow]
-            ticks += [worker.tick for worker in self._workers]
-            ticks.append(partial(self._tick, link, streams))
-            for tick in ticks:
-                life.on_tick(tick)  # each by itself: a failure must not keep trust from changing
-                tick()
+            # Each by itself: a failure of another one must not keep trust from changing.
+            workers = [worker.tick for worker in self._workers]
+            life.on_tick(self._follow, *workers, partial(self._tick, link, streams))
             life.on_reload(self._reload)
             routes = [route.name for route in config.route]
             announce(life, config, self._identity.public, routes, where)

@@ -148,12 +148,9 @@ class _SenderDaemon:
             self._names_key = self._find_names_key()
             source = await self._open_source(stack)
             await self._begin(link, source, stack)
-            ticks: list[Callable[[], object]] = [self._follow]
-            ticks += [worker.tick for worker in self._workers]
-            ticks.append(partial(self._tick, link, source))
-            for tick in ticks:
-                life.on_tick(tick)  # each by itself: a failure must not keep trust from changing
-                tick()
+            # Each by itself: a failure of another one must not keep trust from changing.
+            workers = [worker.tick for worker in self._workers]
+            life.on_tick(self._follow, *workers, partial(self._tick, link, source))
             life.on_reload(self._reload)
             routes = [route.name for route in config.route]
             announce(life, config, self._identity.public, routes, where)
