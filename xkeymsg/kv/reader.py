@@ -209,9 +209,10 @@ class KVReader(SafeRepr):
             return self._ours(self._store.follow(name, deliver))
 
         async def take(stored: StoredEntry, present: bool) -> tuple[KVEntry, bool]:
-            before = memory.mark(self._mark(stored.key))
+            mark = self._mark(stored.key)
+            before = memory.mark(mark)
             entry = await self._taken(stored, memory, name, present=present)
-            is_same = before is not None and memory.mark(self._mark(stored.key)) is before
+            is_same = before is not None and memory.mark(mark) is before
             return entry, is_same and entry.message is not None
 
         return KVWatch(follow, take, updates_only=updates_only, most=memory.most)
