@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
 import xkeymsg
-from tests.client.jetstream.test_cluster import CONFIG, insist
+from tests.client.jetstream.test_cluster import insist, three_servers
 from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, taken, writer
-from tests.running import DEADLINE, unused_port
+from tests.running import DEADLINE
 from xkeymsg import (
     DeliveryError,
     KVBucket,
+    KVEntry,
     UnauthenticatedDeletionError,
     ValueRollbackError,
     XKeyMsgError,
@@ -97,6 +98,13 @@ async def test_a_history_that_is_read_twice_counts_what_it_refuses_once(lag: Lag
     assert lag.bob.stats.refused == {"not_sealed": 1}
 
 
+def puts(entries: Sequence[KVEntry | None]) -> list[object]:
+    """Return the values of entries that must all be of `put`."""
+    found = [each for each in entries if each is not None]
+    assert {each.operation for each in found} == {"put"}
+    return [each.value for each in found]
+
+
 async def test_keys_of_a_replica_that_lags_are_not_missing(lag: Lag) -> None:
     assert await lag.reader.keys() == ["k"]
     await lag.bucket.delete("k")
@@ -118,10 +126,7 @@ async def test_a_watch_of_a_replica_that_lags_yields_the_newest_entry_once(lag: 
         await lag.bucket.update("k", b"4", 3)
         await lag.bucket.update("k", b"5", 4)
         entries = await taken(watch, 2)
-    assert [(each.operation, each.value) for each in entries if each] == [
-        ("put", b"4"),
-        ("put", b"5"),
-    ]
+    assert puts(entries) == [b"4", b"5"]
     assert lag.bob.stats.refused == {}
 
 
@@ -133,10 +138,7 @@ async def test_a_key_that_a_replica_did_not_have_is_yielded_once(lag: Lag) -> No
         lag.broker.lagging.clear()
         await lag.bucket.update("k", b"4", 3)
         entries = await taken(watch, 2)
-    assert [(each.operation, each.value) for each in entries if each] == [
-        ("put", b"3"),
-        ("put", b"4"),
-    ]
+    assert puts(entries) == [b"3", b"4"]
     assert lag.bob.stats.refused == {}
 
 
@@ -161,10 +163,7 @@ async def test_what_was_read_before_a_watch_began_is_not_a_gap(lag: Lag) -> None
         lag.broker.lagging.clear()
         await lag.bucket.update("k", b"4", 3)
         entries = await taken(watch, 2)
-    assert [(each.operation, each.value) for each in entries if each] == [
-        ("put", b"3"),
-        ("put", b"4"),
-    ]
+    assert puts(entries) == [b"3", b"4"]
 
 
 async def test_a_replica_that_catches_up_during_the_start_repeats_nothing(
@@ -343,15 +342,7 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
         asked["history"] += 1
         return genuine_past(self, name)
 
-    routes = [unused_port() for _ in range(3)]
-    addresses = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
-    with contextlib.ExitStack() as stack:
-        servers = [
-            stack.enter_context(
-                NATSServer(CONFIG.format(number=number, port=port, routes=addresses))
-            )
-            for number, port in enumerate(routes)
-        ]
+    with three_servers() as servers:
         options: Any = {"trust": PEERS, "timeout": DEADLINE}
         async with (
             xkeymsg.connect(servers[0].url, key=ALICE, **options) as alice,

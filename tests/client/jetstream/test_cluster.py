@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
@@ -57,17 +57,23 @@ async def leader_of(servers: list[NATSServer], stage: Stage, durable: str) -> NA
             await asyncio.sleep(0.1)
 
 
-@pytest.fixture
-async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
+@contextlib.contextmanager
+def three_servers() -> Iterator[list[NATSServer]]:
+    """Context: a cluster, in which a server's name is `n` and its place in the list."""
     routes = [unused_port() for _ in range(3)]
     addresses = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
     with contextlib.ExitStack() as stack:
-        servers = [
+        yield [
             stack.enter_context(
                 NATSServer(CONFIG.format(number=number, port=port, routes=addresses))
             )
             for number, port in enumerate(routes)
         ]
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
+    with three_servers() as servers:
         urls = tuple(server.url for server in servers)
         async with open_link(ConnectOptions(servers=urls)) as link:
             api = API(link)
