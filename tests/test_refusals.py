@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 import pytest
 
+from tests.running import DEADLINE
 from tests.spans import Spans, recording
 from xkeymsg import (
     AtRest,
@@ -433,7 +434,7 @@ async def test_a_client_refuses_a_document_without_it() -> None:
 
 def stream() -> JetStream:
     link: Any = MemoryLink(MemoryNATS())
-    link.jetstream_api, link.reconnects = "$JS.API", 0
+    link.jetstream_api, link.reconnects, link.timeout = "$JS.API", 0, DEADLINE
     return JetStream(link, Core(ALICE, PEERS, {}))
 
 

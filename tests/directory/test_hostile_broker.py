@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import for_each
 from tests.directory.realm import Realm, withhold
-from tests.running import until
+from tests.running import DEADLINE, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
 from xkeymsg.directory import events, own_claims
@@ -52,6 +52,7 @@ class Broker:
     """A link whose server answers as a script says."""
 
     jetstream_api = "$JS.API"
+    timeout = DEADLINE
 
     def __init__(self, script: Script) -> None:
         self.script, self.asked = script, list[tuple[str, dict[str, Any]]]()

@@ -14,7 +14,7 @@ import pytest
 import xkeymsg
 from tests.client.jetstream.test_cluster import insist, three_servers
 from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, taken, writer
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import (
     DeliveryError,
     KVBucket,
@@ -24,6 +24,7 @@ from xkeymsg import (
     XKeyMsgError,
 )
 from xkeymsg.client.client import Client
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.kv.jetstream import JetStreamStore
 from xkeymsg.testing import MemoryNATS, NATSServer
@@ -343,22 +344,17 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
         return genuine_past(self, name)
 
     with three_servers() as servers:
-        options: Any = {"trust": PEERS, "timeout": DEADLINE}
+        url = servers[0].url
         async with (
-            xkeymsg.connect(servers[0].url, key=ALICE, **options) as alice,
-            xkeymsg.connect(servers[0].url, key=BOB, **options) as bob,
+            xkeymsg.connect(url, key=ALICE, trust=PEERS, timeout=DEADLINE) as alice,
+            xkeymsg.connect(url, key=BOB, trust=PEERS) as bob,
         ):
             bucket, reader = writer(alice), bob.kv(BUCKET)
             await insist(partial(bucket.init, history=5, replicas=3))
-            leader = (await alice.js.api.request(f"STREAM.INFO.KV_{BUCKET}"))["cluster"]["leader"]
-            follower = next(
-                server
-                for number, server in enumerate(servers)
-                if f"n{number}" not in ("n0", leader)
-            )
             await bucket.put("k", b"first")
             monkeypatch.setattr(JetStreamStore, "revisions", past)
             for number in range(10):
+                follower = await follower_of(servers, alice.js.api)
                 await lagging(follower, bucket, reader, b"%d" % number)
                 with monkeypatch.context() as patch:
                     patch.setattr(JetStreamStore, "last", last)
@@ -373,6 +369,13 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
         pytest.skip("no consumer was on a server that lags")
 
 
+async def follower_of(servers: list[NATSServer], api: API) -> NATSServer:
+    """Return a server that neither leads the bucket nor has our connections."""
+    info = await insist(partial(api.request, f"STREAM.INFO.KV_{BUCKET}"))
+    leader = info["cluster"]["leader"]
+    return next(each for number, each in enumerate(servers) if f"n{number}" not in ("n0", leader))
+
+
 async def lagging(follower: NATSServer, bucket: KVBucket, reader: KVBucket, value: bytes) -> None:
     """Write while a follower is frozen, so that it has much to catch up on."""
     assert follower.process is not None
@@ -381,6 +384,12 @@ async def lagging(follower: NATSServer, bucket: KVBucket, reader: KVBucket, valu
         for number in range(60):
             await bucket.put(f"large.{number}", bytes(400_000))
         await bucket.put("k", value)
-        assert (await reader.get("k")).value == value
+
+        async def has_read() -> bool:
+            with contextlib.suppress(DeliveryError):  # the frozen server has got the request
+                return (await reader.get("k")).value == value
+            return False
+
+        await until(has_read)
     finally:
         follower.process.send_signal(signal.SIGCONT)

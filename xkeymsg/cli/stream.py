@@ -38,7 +38,7 @@ def run_with_api(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) ->
 
     async def connected() -> _T:
         async with open_link(options) as link:
-            return await work(API(link, timeout=options.timeout))
+            return await work(API(link))
 
     return asyncio.run(connected())
 

@@ -80,6 +80,11 @@ class Link:
         return self._keeper.reconnects
 
     @property
+    def timeout(self) -> float:
+        """The seconds that a wait may take; `request` and `drain` have their own."""
+        return self._options.timeout
+
+    @property
     def jetstream_api(self) -> str:
         """The subject prefix of JetStream's API."""
         return self._options.jetstream_api

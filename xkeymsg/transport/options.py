@@ -96,7 +96,8 @@ class ConnectOptions:
     name: str = field(default="xkeymsg", repr=False)
     """The name of this program in `nats server report connections`."""
     timeout: float = 5.0
-    """How long the first connection, and each flush, may take, in seconds."""
+    """How long the first connection, each flush, and each reply of JetStream may take, in
+    seconds."""
 
     @refusing
     def __post_init__(self) -> None:

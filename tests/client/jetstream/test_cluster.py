@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -36,13 +37,12 @@ cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 """
 
 
-async def insist(request: Callable[[], Awaitable[object]]) -> None:
+async def insist(request: Callable[[], Awaitable[Any]]) -> Any:
     """Request something until servers that have only just found each other can do it."""
     async with asyncio.timeout(DEADLINE):
         while True:
             with contextlib.suppress(DeliveryError):
-                await request()
-                return
+                return await request()
             await asyncio.sleep(0.1)
 
 

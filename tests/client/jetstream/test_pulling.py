@@ -25,6 +25,7 @@ class Wire:
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     jetstream_api = "$JS.API"
+    timeout = 5.0
 
     def new_inbox(self) -> str:
         return "_INBOX.x"

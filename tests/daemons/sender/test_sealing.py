@@ -57,7 +57,7 @@ def sealing(peers: Any = PEERS, **more: Any) -> RouteSealer:
 
 async def test_an_output_takes_nothing_else(stage: Stage) -> None:
     async with stage.witness() as witness, stage.link() as link:
-        core, stream = CoreOutput(link), StreamOutput(link, in_flight=1, timeout=1)
+        core, stream = CoreOutput(link), StreamOutput(link, in_flight=1)
         impostor = type("Sealed", (Sealed,), {"__init__": lambda self: None})()
         impostor.subject, impostor.envelope, impostor.block = "out", SECRET, b""
         impostor.name = "x"

@@ -578,7 +578,7 @@ async def test_no_message_is_terminated_because_threads_or_memory_are_short(
         async def seal(self, *_: object) -> NoReturn:
             raise error
 
-    source = StreamSource(cast(Any, Short()), Names(bytes(32), "ehr"), timeout=1.0, drain=1.0)
+    source = StreamSource(cast(Any, Short()), Names(bytes(32), "ehr"), drain=1.0)
     raw = Raw(b"ehr.new", b"", b"", SECRET)
     with pytest.raises(type(error)):  # for which the consumer holds the message
         await attempt(source, raw, StreamPosition("IN", 1, 1))

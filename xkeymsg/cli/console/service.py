@@ -85,7 +85,7 @@ class _Console:
     def _collect(self, link: Link, people: People, background: Background) -> Pages:
         """Start the collectors."""
         config, changes = self._config, self._changes
-        api = API(link, timeout=config.nats.timeout)
+        api = API(link)
         seen = SeenSenders(lambda key: bool(people.name_of(key)))
         accesses = Accesses(config.subject, people, changes)
         fleet = Fleet(link, changes)

@@ -239,7 +239,7 @@ async def _log_in(
     try:
         async with open_link(options.merged({"creds": creds})) as link:
             is_in = True
-            api = API(link, timeout=options.timeout)
+            api = API(link)
             publisher = EntryPublisher(api, BucketReader(api, frozenset((account.key,))))
             await publisher.publish_account(account.account.claims.text, operator.signers)
     except XKeyMsgError as error:

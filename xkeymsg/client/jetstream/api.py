@@ -179,12 +179,12 @@ class API:
 
     Args:
         link: The connection.
-        timeout: Timeout of a reply, in seconds.
+        timeout: Timeout of a reply, in seconds; by default that of the connection.
     """
 
-    def __init__(self, link: Link, *, timeout: float = 5.0) -> None:
+    def __init__(self, link: Link, *, timeout: float | None = None) -> None:
         self.link = link
-        self.timeout = timeout
+        self.timeout = link.timeout if timeout is None else timeout
         self.prefix = link.jetstream_api
 
     async def request(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ async def needed_by(config: ReceiverConfig, key: KeySection, link: Link, until: 
     Raises:
         DeliveryError: If the server refuses or does not answer.
     """
-    api = API(link, timeout=config.nats.timeout)
+    api = API(link)
     routes = [(each.stream, each.durable) for each in config.route if each.stream and each.durable]
     for stream, durable in routes:
         if why := await _in_stream(api, key, stream, durable, until):

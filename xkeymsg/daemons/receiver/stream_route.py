@@ -38,7 +38,7 @@ async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
     Raises:
         DeliveryError: If they do not.
     """
-    api, section = API(link, timeout=config.nats.timeout), config.quarantine
+    api, section = API(link), config.quarantine
     if section.create:
         await create_quarantine(api, section.unproven, section.proven, replicas=section.replicas)
         return
@@ -107,7 +107,7 @@ class StreamRoute:
         route = self._route
         if route.stream is None or route.durable is None:
             raise ConfigurationError("stream requires a durable")
-        api = API(link, timeout=self._config.nats.timeout)
+        api = API(link)
         create = DurableOptions() if route.create_durable else None
         durable = await find_durable(api, route.stream, route.durable, create)
         self._window = await self._outlet.duplicate_window()

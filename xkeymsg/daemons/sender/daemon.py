@@ -202,9 +202,7 @@ class _SenderDaemon:
         for route in config.route:
             output: Output = core
             if route.output == "jetstream":
-                output = StreamOutput(
-                    link, in_flight=route.max_in_flight, timeout=config.nats.timeout
-                )
+                output = StreamOutput(link, in_flight=route.max_in_flight)
                 stack.push_async_callback(output.close)
             endpoint = Endpoint(route.name, route.to, route.queue or "", _metadata(route))
             endpoints.append(endpoint)
@@ -251,8 +249,7 @@ class _SenderDaemon:
         pipeline = Pipeline(route, sealing, output, report)
         names = Names(self._names_key, route.name)
         if route.stream is not None:
-            timeout = 5.0 if self._config.source is None else self._config.source.timeout
-            return StreamSource(pipeline, names, timeout=timeout, drain=self._config.drain.seconds)
+            return StreamSource(pipeline, names, drain=self._config.drain.seconds)
         if route.subject is not None:
             return SubjectSource(pipeline)
         return LinesSource(pipeline, names, on_progress=self._bar(route, stack))
@@ -268,7 +265,7 @@ class _SenderDaemon:
 
     async def _advise(self, route: SenderRoute, worker: StreamSource) -> None:
         """Warn of target streams in which a killed sender could leave duplicates."""
-        api = API(self._link, timeout=self._config.nats.timeout)
+        api = API(self._link)
         pattern = SubjectMap(route.pattern, route.to).pattern
         for stream, window in (await short_windows(api, pattern, 2 * worker.ack_wait)).items():
             self._log.warning(

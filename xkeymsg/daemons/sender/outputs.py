@@ -128,8 +128,8 @@ class CoreOutput:
 class StreamOutput:
     """The stream that captures the subject; its acknowledgement confirms a message."""
 
-    def __init__(self, link: Link, *, in_flight: int, timeout: float) -> None:
-        self._publisher = StreamPublisher(API(link, timeout=timeout), in_flight=in_flight)
+    def __init__(self, link: Link, *, in_flight: int) -> None:
+        self._publisher = StreamPublisher(API(link), in_flight=in_flight)
 
     async def send(self, sealed: Sealed, name: str | None = None) -> None:
         """Send a message; return when a stream has stored it; see `Output.send`."""

@@ -36,7 +36,7 @@ class NATS:
     def __init__(self, section: NATSSink, link: Link) -> None:
         self._section = section
         self._link = link
-        self._stream = StreamPublisher(API(link, timeout=section.timeout))
+        self._stream = StreamPublisher(API(link))
 
     async def deliver(self, batch: Sequence[Record]) -> None:
         """Publish a batch, and wait until the server or the stream has it."""

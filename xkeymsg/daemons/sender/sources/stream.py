@@ -94,20 +94,18 @@ class StreamSource:
 
     ends = False
 
-    def __init__(self, pipeline: Pipeline, names: Names, *, timeout: float, drain: float) -> None:
+    def __init__(self, pipeline: Pipeline, names: Names, *, drain: float) -> None:
         """Initialize the source.
 
         Args:
             pipeline: Seals and sends messages.
             names: Derives message ids.
-            timeout: Seconds to wait for a response of the source's server.
             drain: Seconds that stopping may take.
         """
         self._pipeline = pipeline
         self._report = pipeline.report
         self.name = pipeline.route.name
         self._names = names
-        self._timeout = timeout
         self._drain = drain
         self._consumer: Consumer[Any] | None = None
         self._stopping = asyncio.Event()
@@ -128,7 +126,7 @@ class StreamSource:
         route = self._pipeline.route
         if route.stream is None or route.durable is None:
             raise ConfigurationError("stream requires a durable")
-        api = API(source, timeout=self._timeout)
+        api = API(source)
         filters = () if route.subject is None else (route.subject,)
         create = DurableOptions(filter_subjects=filters) if route.create_durable else None
         durable = await find_durable(api, route.stream, route.durable, create)
