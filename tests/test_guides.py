@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -88,6 +90,11 @@ def possible(path: Path) -> str:
     return text
 
 
+def ends(*paths: Path) -> str:
+    """Return the ends of files."""
+    return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in paths)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
@@ -118,10 +125,15 @@ async def test_a_guide_does_what_it_says(
             "XKEYMSG_SENDER__NATS__SERVERS": f'["{url}"]',
             "XKEYMSG_SENDER__SOURCE__SERVERS": f'["{url}"]',
         }
-    script = "umask 022; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(commands)
+    trace = tmp_path / "trace"
+    script = f"exec 9> {shlex.quote(str(trace))}; BASH_XTRACEFD=9; set -x; umask 022\n"
+    script += "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(commands)
     command = ["bash", "-euo", "pipefail", "-c", script]
-    done = await asyncio.to_thread(forked.run_script, command, folder, environ, LONG)
-    assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        done = await asyncio.to_thread(forked.run_script, command, folder, environ, LONG)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"the guide does not end: {ends(trace, *folder.glob('*.log'))}")
+    assert done.returncode == 0, done.stdout + done.stderr + ends(trace)
     shown = [line for line in session if not line.startswith(("$ ", "> "))]
     printed = done.stdout.splitlines()
     assert len(printed) == len(shown), done.stdout
