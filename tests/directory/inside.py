@@ -5,10 +5,16 @@ No other module of these tests uses private names.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 
+import pytest
+
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.own_claims import OwnClaims
 from xkeymsg.directory.settings import EVENTS
+from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.published_entries import Published
 
 
@@ -28,3 +34,14 @@ async def lose_events(directory: Directory) -> None:
 def bound(published: Published, most: int, size: int = 64 << 20) -> None:
     """Bound the entries, and the bytes of those that are not valid."""
     published._most, published._size = most, size
+
+
+def answer_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Delay what the server says about the own account."""
+    ask = OwnClaims._ask
+
+    async def late(self: OwnClaims, link: Link, api: API, subject: str) -> None:
+        await asyncio.sleep(seconds)
+        await ask(self, link, api, subject)
+
+    monkeypatch.setattr(OwnClaims, "_ask", late)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.directory.inside import answer_late
 from tests.directory.realm import Realm
 from tests.running import ROOT, until
 from xkeymsg import (
@@ -27,6 +29,7 @@ from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import RevokedError
 from xkeymsg.trust.stores.published_entries import Published
+from xkeymsg.trust.stores.published_entry import Place
 
 
 @pytest.fixture
@@ -87,6 +90,35 @@ async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) ->
         refused = at_alice.trust.members.refused["", bob.user]
         assert isinstance(refused, RevokedError)
         del at_bob
+
+
+@pytest.mark.parametrize("where", ["bucket", "server"])
+@pytest.mark.parametrize("target", ["user", "xkey"])
+async def test_a_reader_that_starts_seals_nothing_to_what_was_revoked_before(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch, target: str, where: str
+) -> None:
+    """The folder has the account JWT from before; entries are indexed, and verified later."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    genuine = Published.steps
+
+    def only_index(self: Published) -> Iterator[Any]:
+        while not self.is_indexed:
+            yield from islice(genuine(self), 1)
+
+    async with realm.admin() as link:
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        realm.revocations[bob.user if target == "user" else str(bob.pair.public)] = realm.now
+        text = realm.clinic_jwt(age=10)
+        if where == "bucket":
+            await realm.put(link, Place(realm.account.public, ""), text.encode())
+        else:
+            await realm.push(text)
+    monkeypatch.setattr(Published, "steps", only_index)
+    answer_late(monkeypatch, 0.5)
+    async with realm.seat(alice, publish=False) as seat:
+        for name in ("bob", bob.user):
+            with pytest.raises((UnknownKeyError, RevokedError)):
+                seat.trust.resolve(name)
 
 
 async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:

@@ -263,8 +263,8 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
         await realm.put(link, Place(realm.account.public, ""), newer)
     withhold(monkeypatch)
 
-    async def nothing(*_: object) -> None:
-        return
+    async def nothing(own: own_claims.OwnClaims, *_: object) -> None:
+        own.asked.set()
 
     # The server has the account's JWT.
     monkeypatch.setattr(own_claims.OwnClaims, "ask_server", nothing)

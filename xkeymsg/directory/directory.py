@@ -269,11 +269,17 @@ class Directory(SafeRepr):
         if not is_all:
             last = await reader.pages(last + 1, self._take)
         await _until(lambda: published.is_indexed)
+        await self._own.asked.wait()
+        await in_thread(self._take_accounts)  # what is revoked there must not be resolved
         published.revision = last
         published.alarms.pop(BUCKET, None)
         published.loaded = True
         self._heard = monotonic()
         self._loaded.set()
+
+    def _take_accounts(self) -> None:
+        self._lookup.take_accounts()
+        self.trust.take_news()
 
     async def _catch_up(self, reader: BucketReader) -> bool:
         """Read what is new; return whether the bucket counts from 1 again."""
@@ -303,6 +309,7 @@ class Directory(SafeRepr):
     async def _fetch(self, reader: BucketReader) -> None:
         """Read the entries of users that are needed before everything has been read."""
         published = self._published
+        await self._own.asked.wait()
         while not published.loaded:
             for user in published.take_wanted():
                 try:

@@ -50,6 +50,8 @@ class OwnClaims:
         self._repaired = 0.0
         self.again = asyncio.Event()
         """Set to ask the server now."""
+        self.asked = asyncio.Event()
+        """Set once the server has answered, has not answered in time, or may not be asked."""
 
     async def publish(
         self,
@@ -101,8 +103,11 @@ class OwnClaims:
         """Ask the server for the own account's JWT: `nsc push` tells nobody else."""
         subject = f"$SYS.REQ.ACCOUNT.{self._trust.account}.INFO"
         while True:
-            if self.may(subject):
-                await self._ask(link, api, subject)
+            try:
+                if self.may(subject):
+                    await self._ask(link, api, subject)
+            finally:
+                self.asked.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(jittered(EVERY)):
                     await self.again.wait()
