@@ -346,12 +346,12 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
     with three_servers() as servers:
         url = servers[0].url
         async with (
-            xkeymsg.connect(url, key=ALICE, trust=PEERS, timeout=DEADLINE) as alice,
+            xkeymsg.connect(url, key=ALICE, trust=PEERS) as alice,
             xkeymsg.connect(url, key=BOB, trust=PEERS) as bob,
         ):
             bucket, reader = writer(alice), bob.kv(BUCKET)
             await insist(partial(bucket.init, history=5, replicas=3))
-            await bucket.put("k", b"first")
+            await bucket.put("k", b"first", timeout=DEADLINE)
             monkeypatch.setattr(JetStreamStore, "revisions", past)
             for number in range(10):
                 follower = await follower_of(servers, alice.js.api)
@@ -359,9 +359,9 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
                 with monkeypatch.context() as patch:
                     patch.setattr(JetStreamStore, "last", last)
                     for _ in range(20):
-                        [*_, newest] = await reader.history("k")
+                        [*_, newest] = await insist(partial(reader.history, "k"))
                         assert newest.value == b"%d" % number
-                        assert await reader.keys("k") == ["k"]
+                        assert await insist(partial(reader.keys, "k")) == ["k"]
                 if all(asked.values()):
                     break
             assert bob.stats.refused == {}
@@ -382,8 +382,8 @@ async def lagging(follower: NATSServer, bucket: KVBucket, reader: KVBucket, valu
     follower.process.send_signal(signal.SIGSTOP)
     try:
         for number in range(60):
-            await bucket.put(f"large.{number}", bytes(400_000))
-        await bucket.put("k", value)
+            await bucket.put(f"large.{number}", bytes(400_000), timeout=DEADLINE)
+        await bucket.put("k", value, timeout=DEADLINE)
 
         async def has_read() -> bool:
             with contextlib.suppress(DeliveryError):  # the frozen server has got the request
