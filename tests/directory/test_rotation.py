@@ -225,7 +225,7 @@ def test_a_certificate_is_valid_and_later_than_all_that_is_known(tmp_path: Path)
     alice = Person("alice", store.key)
     user = User.decode(store.user_jwt(alice))
     begin, last = store.now + 100, CertifiedKey(B, 0, 0, store.now + 50, False)
-    revocations = {"*": store.now + 55, str(A): store.now + 60, str(B): store.now + 70}
+    revocations = {"*": store.now + 55, alice.user: store.now + 60, str(B): store.now + 70}
     account = Account.decode(store.account_jwt(revocations=revocations))
     text = new_certificate(
         user, alice.signer, A, begin, now=store.now, known=[last], accounts=[account]

@@ -240,7 +240,7 @@ def new_certificate(
         TrustError: If the result is not a valid certificate.
     """
     last = max([user.claims.issued, *(each.issued for each in known)])
-    names = str(key), user.claims.subject, "*"
+    names = user.claims.subject, "*"
     revoked = max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
     return issue(
         Kind.XKEY, signer, str(key), {"issuer_account": user.account},

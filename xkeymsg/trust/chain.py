@@ -18,7 +18,8 @@ docs/spec/trust.md; the rollback marks are those of `trust.marks`:
   `[a-z0-9._-]+`: an operator key signs those tags. Other tags grant nothing.
 - **T-6 Life and revocation.** A JWT does not count before `nbf`, by our clock. `exp` is compared
   with the time in question: that of a message, or now. `revocations` of the account reach a user
-  JWT by `U` or `*`, a certificate by `X`, `U` or `*`, if their time is at or after its `iat`.
+  JWT and its certificates by `U` or `*`, if their time is at or after its `iat`; a certificate by
+  `X` whatever the time.
 - **T-7 Certificate.** Signed by the user; it names the account, has `nbf` and `exp`, and lives at
   most as long as the policy allows (30 days). It ends with its own `exp` or the chain above it,
   whichever is earlier. It has the members of the format and no others.
@@ -280,7 +281,7 @@ def _verdict(
     authority: Authority, account: Account, user: User, seen: tuple[Seen, ...]
 ) -> Identity:
     claims = user.claims
-    if account.revokes(claims.issued, claims.subject):
+    if account.revokes(claims):
         raise RevokedError(f"the account has revoked the user {claims.subject}")
     asked = frozenset([match[1] for match in map(_PERM.fullmatch, user.tags) if match])
     scope = account.signers.get(claims.issuer)
@@ -353,10 +354,9 @@ def check_certificate(
             f"the certificate does not end within {policy.certificate_life} seconds of its `nbf`"
         )
     _check_issued(claims, now, policy.skew)
-    issued, keys = claims.issued, (claims.subject, claims.issuer)
-    revoked = any(each.revokes(issued, *keys) for each in authority.accounts)
+    revoked = any(each.revokes(claims) for each in authority.accounts)
     not_after = min(claims.expires, identity.valid_until)
-    return CertifiedKey(certificate.key, claims.not_before, not_after, issued, revoked)
+    return CertifiedKey(certificate.key, claims.not_before, not_after, claims.issued, revoked)
 
 
 def certify(

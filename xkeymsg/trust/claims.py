@@ -181,10 +181,18 @@ class Account(NamedTuple):
             ),
         )
 
-    def revokes(self, issued: int, *keys: str) -> bool:
-        """Return whether a claim about one of these keys is revoked (T-6)."""
-        times = self.revocations
-        return bool(times) and any(times.get(key, -FOREVER) >= issued for key in (*keys, "*"))
+    def revokes(self, claims: Claims) -> bool:
+        """Return whether a user JWT or a certificate is revoked (T-6).
+
+        An xkey is revoked for good. Its owner may not know of the revocation yet, and a certificate
+        that it signs meanwhile must not make a stolen key valid again.
+        """
+        times, key = self.revocations, claims.subject
+        if times and claims.kind is Kind.XKEY:
+            if key in times:
+                return True
+            key = claims.issuer
+        return bool(times) and any(times.get(e, -FOREVER) >= claims.issued for e in (key, "*"))
 
 
 def _signer(entry: object) -> tuple[str, SigningScope | None]:

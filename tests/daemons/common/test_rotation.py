@@ -26,7 +26,10 @@ from tests.daemons.receiver.conftest import make_stream, metric, page, ready
 from tests.running import Program, run, until
 from tests.servers import needs_server
 from xkeymsg import XKeyPair
+from xkeymsg.key_stores.opening import list_certificates
+from xkeymsg.trust.claims import Certificate
 from xkeymsg.trust.stores.file import read_seed, write_seed
+from xkeymsg.trust.stores.published_entry import Place
 
 
 @needs_server(2, 11, "Direct Get in batches")
@@ -143,6 +146,26 @@ async def test_a_revoked_xkey_is_replaced_at_once_and_senders_use_the_new_one(
             send(to, "to the new key")
             await asyncio.sleep(0.5)
         assert json.loads(at_ward.next_line())["data"] == "to the new key"
+
+
+async def test_a_key_revoked_while_its_daemon_was_stopped_is_not_certified_for_the_next_user(
+    hospital: Hospital,
+) -> None:
+    """The folder is from before, as after a restart without marks."""
+    ward, following = hospital.person("ward"), hospital.person("next")
+    store = f"file:{hospital.keys('ward')}"
+    with receiver(hospital.config(ward, route("mail.>"))) as before:
+        await until(ok(ready(before)))
+    [stolen] = hospital.secrets("ward")
+    hospital.revocations[str(stolen)] = int(time.time()) - 3600
+    async with hospital.admin() as link:
+        text = hospital.clinic_jwt(age=0).encode()
+        await hospital.put(link, Place(hospital.account.public, ""), text)
+    with receiver(hospital.config(following, route("mail.>"), store=store)) as after:
+        await until(lambda: len(hospital.certified("ward")) == 2)
+        await until(ok(ready(after)))
+        certificate = Certificate.decode(list_certificates(store)[str(stolen)])
+        assert certificate.claims.issuer == ward.user
 
 
 @pytest.mark.parametrize("kind", ["user", "signing key"])

@@ -1361,4 +1361,6 @@ row(
         account=s.account_jwt(revocations={str(s.xkey.public): s.now - 61}),
         certificate=s.certificate(),
     ),
+    ours="revoked",
+    relation=f"stricter: {LOGIN_ONLY}",
 )

@@ -15,9 +15,9 @@ from xkeymsg.cli.trust.flags import (
     PERMISSIONS,
     ends,
     expiry,
+    extent,
     subject_flags,
     taken_subjects,
-    when,
 )
 from xkeymsg.cli.trust.issuance import (
     SKEW,
@@ -136,7 +136,7 @@ def edit_user(
     ended = [
         each
         for each in store.source.certificates.get(last.subject, ())
-        if current.account.revokes(each.claims.issued, last.subject, "*")
+        if current.account.revokes(each.claims) and not found.account.revokes(each.claims)
     ]
     if ended:
         name, count = cut(last.name), len(ended)
@@ -259,7 +259,7 @@ def revoke(
         entries = dict(_entry(store, found, target) for target in targets)
         change.update(found.path, _with_revocations(store, found, key, entries))
     for each, at in entries.items():
-        click.echo(f"{each} revoked, if issued until {when(at)}")
+        click.echo(f"{each} revoked, {extent(each, at)}")
 
 
 def _entry(store: TrustStore, account: AccountFile, target: str) -> tuple[str, int]:
@@ -269,13 +269,10 @@ def _entry(store: TrustStore, account: AccountFile, target: str) -> tuple[str, i
         if user.account != account.key:
             raise WrongAccountError(f"{target}: a user of another account, {cut(user.account)}")
         return user.claims.subject, user.claims.issued
-    every = [c.claims for each in store.source.certificates.values() for c in each]
     if target[:1] == "X" and is_public(target):
         decode_public(Prefix.CURVE, target)
-        # Also certificates that only the directory has: they are dated after the user JWT, and by
-        # another clock. Nobody certifies this xkey again.
-        times = [each.issued for each in every if each.subject == target]
-        return target, max([now() + SKEW, *times])
+        return target, now()
+    every = [c.claims for each in store.source.certificates.values() for c in each]
     if target == "*":
         users = [each.user.claims for each in store.users(account)]
     elif target[:1] == "U" and is_public(target):

@@ -382,7 +382,7 @@ def certify(
         known = [each.claims.issued for each in store.source.certificates.get(subject, ())]
         begin = now()
         # Later than the user JWT, so that revoking an older JWT does not end the certificate.
-        revoked = revoked_at(found.account, str(xkey), subject)
+        revoked = revoked_at(found.account, subject)
         issued = issue_time(begin, max([member.claims.issued, *known]), revoked)
         check_clock(issued)
         text = issue(

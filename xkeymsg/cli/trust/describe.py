@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.cli.trust.flags import FOLDER, TIME, when
+from xkeymsg.cli.trust.flags import FOLDER, TIME, extent, when
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.cli.trust.verdicts import UserVerdict, Verdicts
 from xkeymsg.daemons.common.parameters import DURATION
@@ -178,7 +178,7 @@ def _describe_account(verdicts: Verdicts, account: AccountFile) -> None:
     sections = [first, _many("Signing Keys", list(signers))]
     valid = [_signer(each) for each in verdicts.signers(account)]
     sections.append(_many("Valid Signers", valid))
-    revoked = [f"{key}, issued until {when(at)}" for key, at in account.account.revocations.items()]
+    revoked = [f"{key}, {extent(key, at)}" for key, at in account.account.revocations.items()]
     sections.append(_many("Revocations", revoked))
     _box("Account Details", sections)
     for entry in claims.nats.get("signing_keys", []):

@@ -24,6 +24,7 @@ __all__ = (
     "TIME",
     "ends",
     "expiry",
+    "extent",
     "subject_flags",
     "taken_subjects",
     "when",
@@ -120,6 +121,11 @@ def when(at: int) -> str:
         return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
         return "after the year 9999"
+
+
+def extent(key: str, at: int) -> str:
+    """Return which claims an entry of `revocations` reaches (T-6)."""
+    return "for good" if key[:1] == "X" else f"if issued until {when(at)}"
 
 
 _SUBJECTS: Final = {

@@ -238,9 +238,9 @@ def reissue(
     )
 
 
-def revoked_at(account: Account, *keys: str) -> int:
-    """Return the greatest revocation that would apply to a new claim about these keys, or 0."""
-    return max(0, *(account.revocations.get(key, 0) for key in (*keys, "*")))
+def revoked_at(account: Account, user: str) -> int:
+    """Return the greatest revocation that would apply to a new claim of a user, or 0."""
+    return max(0, *(account.revocations.get(key, 0) for key in (user, "*")))
 
 
 def check_clock(issued: int) -> None:

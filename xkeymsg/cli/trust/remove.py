@@ -114,7 +114,7 @@ class _Removal:
         self, before: AccountFile, current: AccountFile, authority: Authority, member: UserFile
     ) -> None:
         claims = member.user.claims
-        if current.account.revokes(claims.issued, claims.subject):
+        if current.account.revokes(claims):
             self.rows.append(("user", claims.name, claims.subject, "stays revoked"))
             return
         if 0 < claims.expires < now():

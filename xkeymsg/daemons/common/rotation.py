@@ -304,8 +304,7 @@ class DaemonRotation:
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
-        claims, accounts = certificate.claims, self._authority.accounts
-        return any(e.revokes(claims.issued, claims.subject, claims.issuer) for e in accounts)
+        return any(each.revokes(certificate.claims) for each in self._authority.accounts)
 
     @property
     def _authority(self) -> Authority:
