@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,11 +16,12 @@ from nats.js.errors import KeyDeletedError as NatsDeletedError
 from nats.js.errors import KeyNotFoundError as NatsNotFoundError
 from nats.js.errors import KeyWrongLastSequenceError
 
-from tests.kv.conftest import ALICE, BOB, BUCKET, Broker, taken, writer
+from tests.kv.conftest import ALICE, BOB, BUCKET, PEERS, Broker, taken, writer
 from tests.running import DEADLINE, until
 from tests.servers import needs_server
 from xkeymsg import (
     ConfigurationError,
+    ConflictError,
     DeliveryError,
     KeyDeletedError,
     KeyNotFoundError,
@@ -28,10 +30,12 @@ from xkeymsg import (
     SubjectMismatchError,
     UnauthenticatedDeletionError,
     WrongRevisionError,
+    connect,
 )
 from xkeymsg.client.client import Client
 from xkeymsg.kv.jetstream import JetStreamStore
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport.raw import Raw
 
 
 @asynccontextmanager
@@ -338,16 +342,65 @@ async def test_compare_and_set_survives_a_lost_acknowledgement(
     async with both(jetstream_server) as (alice, bob):
         bucket = writer(alice)
         await bucket.init()
-        revision = await bucket.create("k", b"1")
-        store = JetStreamStore(alice.js.api, BUCKET)
-        stored = await store.last("k")
-        assert stored is not None
-        block = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 0\r\n\r\n"
-        again = await store.put("k", stored.data, block, timeout=30)
-        assert again == revision
+        with losing_the_first(alice):
+            assert await bucket.create("k", b"1") == 1
         with pytest.raises(WrongRevisionError):
             await bucket.create("k", b"2")
         assert (await bob.kv(BUCKET).get("k")).value == b"1"
+
+
+@contextlib.contextmanager
+def losing_the_first(client: Client, instead: str = "") -> Iterator[None]:
+    """Lose the acknowledgement of the first entry, or store it under another key."""
+    link, lost = client.js.api.link, False
+    genuine = link.request
+
+    async def request(subject: str, data: bytes, **more: Any) -> Raw:
+        nonlocal lost
+        if lost or not subject.startswith("$KV."):
+            return await genuine(subject, data, **more)
+        lost = True
+        await genuine(instead or subject, data, **more)
+        raise DeliveryError("no answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(link, "request", request)
+        yield
+    assert lost
+
+
+async def test_a_writer_who_may_not_read_knows_what_it_can_know() -> None:
+    """With the permission to write alone; a retry is acknowledged as a duplicate."""
+    config = f"""authorization {{ users: [
+        {{ user: admin, password: admin }}
+        {{ user: alice, password: alice, permissions: {{
+            publish: ["$KV.{BUCKET}.>"], subscribe: ["_INBOX.>"] }} }} ] }}"""
+    with NATSServer(config, jetstream=True) as server:
+        options: Any = {"trust": PEERS, "timeout": DEADLINE}
+        async with (
+            connect(server.url, key=ALICE, user="admin", password="admin", **options) as admin,
+            connect(server.url, key=ALICE, user="alice", password="alice", **options) as alice,
+        ):
+            await writer(admin).init()
+            bucket = writer(alice)
+            with losing_the_first(alice):
+                assert await bucket.put("k", b"1") == 1
+            with pytest.raises(WrongRevisionError):
+                await bucket.update("k", b"x", 7)
+            with losing_the_first(alice), pytest.raises(DeliveryError, match="may or may not"):
+                await bucket.update("k", b"2", 1)
+            assert (await writer(admin).get("k")).value == b"2"
+
+
+async def test_another_key_under_the_id_of_an_entry_is_no_acknowledgement(
+    jetstream_server: NATSServer,
+) -> None:
+    """Whoever sees an entry before the stream has it can store its bytes elsewhere."""
+    async with both(jetstream_server) as (alice, _):
+        bucket = writer(alice)
+        await bucket.init()
+        with losing_the_first(alice, f"$KV.{BUCKET}.other"), pytest.raises(ConflictError):
+            await bucket.put("k", b"1")
 
 
 async def test_a_watch_of_updates_misses_none_while_its_consumer_is_lost(

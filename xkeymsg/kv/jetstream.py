@@ -126,6 +126,11 @@ class JetStreamStore:
             DeliveryError: If the bucket does not exist, or does not answer.
         """
         subject = f"{self._prefix or await self._start()}{name}"
+        found = await self._read(revision)
+        return StoredEntry(name, *found[1:]) if found and found[0] == subject else None
+
+    async def _read(self, revision: int) -> tuple[str, int, bytes, bytes] | None:
+        """Return subject, revision, headers and data of an entry; None if there is none."""
         if not self._direct:
             try:
                 stored = await self._api.message(self._stream, revision)
@@ -141,7 +146,7 @@ class JetStreamStore:
             found = _direct(raw)
         if found[1] != revision:
             raise DeliveryError("JetStream answered with another revision")
-        return StoredEntry(name, *found[1:]) if found[0] == subject else None
+        return found
 
     async def put(self, name: str, data: bytes, block: bytes, *, timeout: float) -> int:
         """Store an entry, and return its revision.
@@ -185,14 +190,16 @@ class JetStreamStore:
         self, name: str, data: bytes, block: bytes, timeout: float, *, again: bool
     ) -> int:
         """Send an entry once."""
-        subject = f"{self._domain}$KV.{self._bucket}.{name}"
+        subject = f"$KV.{self._bucket}.{name}"
         try:
-            raw = await self._api.link.request(subject, data, headers=block, timeout=timeout)
+            raw = await self._api.link.request(
+                f"{self._domain}{subject}", data, headers=block, timeout=timeout
+            )
             ack = parse_puback(raw.data)
         except DeliveryError as error:
             match error.err_code:
                 case code if code in WRONG_LAST:
-                    return await self._stored(name, data)
+                    return await self._stored(name, data, again=again)
                 case 10054:
                     raise PayloadTooLargeError(len(data) + len(block)) from None
                 case 10111:
@@ -204,18 +211,22 @@ class JetStreamStore:
         if ack.stream != self._stream:
             raise ConfigurationError("another stream takes the keys of this bucket")
         if ack.duplicate:
-            stored = await self.at(name, ack.sequence)
-            if not again or (stored is not None and stored.data != data):
+            found = None
+            with contextlib.suppress(DeliveryError):  # a writer may not be permitted to read
+                found = await self._read(ack.sequence)
+            if not again or (found and (found[0], found[3]) != (subject, data)):
                 raise ConflictError("the bucket has another entry under this one's id")
         return ack.sequence
 
-    async def _stored(self, name: str, data: bytes) -> int:
+    async def _stored(self, name: str, data: bytes, *, again: bool) -> int:
         """Return the revision of an entry that is stored already.
 
         Of a retry whose first acknowledgement was lost, the server compares the expected revision
         before the id.
         """
-        stored = await self.last(name, leader=True)
+        stored = None
+        with contextlib.suppress(DeliveryError):  # a writer may not be permitted to read
+            stored = await self.last(name, leader=True) if again else None
         if stored is None or stored.data != data:
             raise WrongRevisionError("the key has another revision than expected")
         return stored.revision
