@@ -140,3 +140,22 @@ def test_judging_that_failed_is_done_again(
     assert trust.has_news
     assert trust.reload()
     assert isinstance(trust.members.refused["", bob.user], RevokedError)
+
+
+def test_an_account_jwt_by_the_operators_identity_comes_from_the_server_and_is_kept(
+    realm: Realm,
+) -> None:
+    """If the reader's configuration permits that (T-3)."""
+    bob, creds = realm.person("bob"), realm.login(realm.person("alice"))
+    trust = realm.trust(creds, operator_identity_issues=True)
+    published, lookup = known(realm, trust, bob)
+    realm.revocations[bob.user] = realm.now
+    text = realm.clinic_jwt(age=5, issuer=realm.operator)
+    trust.take_account(text)
+    event = realm.clinic_jwt(age=7).encode()
+    published.put(Place(realm.account.public, ""), event, stored=False)
+    lookup.verify(60.0)
+    assert trust.take_news()
+    assert isinstance(trust.members.refused["", bob.user], RevokedError)
+    [account] = trust.members.known[""].authority.accounts
+    assert account.claims.text == text

@@ -20,6 +20,7 @@ from xkeymsg.directory.tasks import DirectoryTasks, jittered
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Link
+from xkeymsg.trust.chain import account_issuers
 from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published_entries import Published
@@ -70,7 +71,8 @@ class OwnClaims:
     async def publish_account(self, api: API | None) -> int:
         """Publish the newest known JWT of the own account; see `Directory.publish_account`."""
         authority = own_authority(self._trust.members)
-        text, signers = authority.accounts[0].claims.text, authority.operator.signers
+        text = authority.accounts[0].claims.text
+        signers = account_issuers(authority.policy, authority.operator)
         return await self._publisher(api).publish_account(text, signers)
 
     def _publisher(self, api: API | None) -> EntryPublisher:

@@ -71,6 +71,7 @@ from xkeymsg.trust.names import is_name
 __all__ = (
     "Authority",
     "TrustPolicy",
+    "account_issuers",
     "authorize",
     "certify",
     "check_certificate",
@@ -130,6 +131,12 @@ def check_operator(policy: TrustPolicy, operator: Operator, now: int, marks: Mar
     marks.newest(claims.subject, [(claims.issuer, claims.issued, claims)], {claims.issuer: True})
 
 
+def account_issuers(policy: TrustPolicy, operator: Operator) -> dict[str, bool]:
+    """Return the keys that may issue accounts, all unscoped (T-3)."""
+    identity = policy.operator_identity_issues and not operator.strict
+    return dict.fromkeys([*operator.signers, *[operator.claims.subject] * identity], True)
+
+
 def authorize(
     policy: TrustPolicy,
     operator: Operator,
@@ -152,13 +159,12 @@ def authorize(
         TrustError: If no claim counts; the error is that of the newest.
     """
     check_operator(policy, operator, now, marks)
-    claims = operator.claims
-    may_issue = policy.operator_identity_issues and not operator.strict
+    claims, operators = operator.claims, account_issuers(policy, operator)
 
     def check(candidate: Account) -> None:
         if candidate.claims.subject != account:
             raise WrongAccountError(f"the JWT does not belong to the account {account}")
-        if candidate.claims.issuer == claims.subject and not may_issue:
+        if candidate.claims.issuer == claims.subject and claims.subject not in operators:
             raise IdentityIssuerError(
                 "the operator's identity issued the account: use a signing key"
             )
@@ -166,9 +172,6 @@ def authorize(
             raise WrongIssuerError("the operator does not list the key that issued the account")
         _check_times(candidate.claims, now, policy.skew)
 
-    operators = dict.fromkeys(operator.signers, True) | (
-        {claims.subject: True} if may_issue else {}
-    )
     newest = _newest(account, candidates, check, operators, marks)
     common = frozenset.intersection(*(frozenset(each.signers) for each in newest))
     issuers = {key: all(each.signers[key] is None for each in newest) for key in common}

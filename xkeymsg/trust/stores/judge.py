@@ -13,7 +13,13 @@ from xkeymsg.errors import (
     TrustError,
     XKeyMsgError,
 )
-from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
+from xkeymsg.trust.chain import (
+    Authority,
+    TrustPolicy,
+    account_issuers,
+    authorize,
+    check_operator,
+)
 from xkeymsg.trust.claims import Account, Operator, User
 from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.jwt import Claims, Kind
@@ -159,7 +165,7 @@ class Judge:
         if place.user:
             issuers: Collection[str] = known.authority.issuers if known else ()
         else:
-            issuers = self._operator.signers if self._operator else ()
+            issuers = account_issuers(self.policy, self._operator) if self._operator else ()
         is_new = published.add(found, issuers, lambda claims: self._begin(claims) <= now)
         if place.user:
             return self._take_user(members, alias, found, now, is_new=is_new)
