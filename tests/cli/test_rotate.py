@@ -17,7 +17,9 @@ from tests.running import run, run_here
 from tests.trust.store import Person, Store
 from xkeymsg import Recipient, Sealer, XKey, XKeyPair
 from xkeymsg.key_stores.file import FileProvider
+from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.file import read_seed, write_seed
+from xkeymsg.trust.stores.published_entry import Place
 
 HOUR = 3600
 
@@ -78,6 +80,33 @@ async def test_a_store_gets_its_next_key_once_however_often_the_command_is_repea
     rotate(hospital, ward, *store, "--now")
     assert hospital.secrets("ward") == {first, second}
     assert listed(hospital, ward) == {"ward": str(second)}
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("when", [("--lead", "2h"), ("--now",)])
+async def test_a_revoked_upcoming_key_is_neither_shown_nor_certified_again(
+    hospital: Hospital, when: tuple[str, ...], published: bool
+) -> None:
+    """Also one whose certificate an interrupted command left in the store."""
+    ward, folder = hospital.person("ward"), str(hospital.keys("ward"))
+    store = ("--store", f"file:{folder}")
+    rotate(hospital, ward, *store)
+    [first] = hospital.secrets("ward")
+    if published:
+        rotate(hospital, ward, *store, "--lead", "1h")
+        [stolen] = hospital.secrets("ward") - {first}
+    else:
+        stolen = XKey.parse(FileProvider().create(folder, Prefix.CURVE).public())
+        pair = read_seed(hospital.keys("ward") / f"{stolen}.seed")
+        text = hospital.certificate(ward, pair, age=-HOUR)
+        FileProvider().put_certificate(folder, str(stolen), text)
+    hospital.revocations[str(stolen)] = hospital.now
+    async with hospital.admin() as link:
+        account = hospital.clinic_jwt(age=5).encode()
+        await hospital.put(link, Place(hospital.account.public, ""), account)
+    said = rotate(hospital, ward, *store, *when)
+    [third] = hospital.secrets("ward") - {first, stolen}
+    assert str(third) in said
 
 
 async def test_a_seed_for_a_store_that_cannot_be_written(hospital: Hospital) -> None:

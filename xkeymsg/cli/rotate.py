@@ -179,7 +179,10 @@ async def _rotate(
         shown = shown_keys(trust.members, signing.user.claims.subject)
         texts, others = _certificates(place, signing.user)
         limit = now + authority.policy.skew
-        known = [certified_key(Certificate.decode(each)) for each in texts]
+        known = [
+            certified_key(each, any(account.revokes(each.claims) for account in authority.accounts))
+            for each in map(Certificate.decode, texts)
+        ]
         known = [each for each in known if each.issued <= limit]  # nobody accepts others
         held = sorted({*place.keys()} - others, key=str)
         own = OwnKeys(held, known, shown, now, authority.accounts)
@@ -202,7 +205,11 @@ async def _rotate(
         await following.publish(signing.user.claims.text, [*texts, text])
         wanted = certified_key(Certificate.decode(text))
         why = "the certificate was published, but is not valid: see `xkeymsg directory verify`"
-        return await _until_shown(following, signing.user, lambda each: each[:2] == wanted[:2], why)
+
+        def is_wanted(each: CertifiedKey) -> bool:
+            return each[:2] == wanted[:2] and not each.revoked
+
+        return await _until_shown(following, signing.user, is_wanted, why)
 
 
 async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -> CertifiedKey:
