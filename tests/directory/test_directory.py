@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.directory.inside import answer_late
-from tests.directory.realm import Realm
+from tests.directory.realm import Realm, withhold
 from tests.running import ROOT, until
 from xkeymsg import (
     Directory,
@@ -27,7 +27,7 @@ from xkeymsg import (
 )
 from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
-from xkeymsg.errors import RevokedError
+from xkeymsg.errors import DeliveryError, NotLoadedError, RevokedError, SenderRevokedError
 from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 
@@ -121,6 +121,65 @@ async def test_a_reader_that_starts_seals_nothing_to_what_was_revoked_before(
                 seat.trust.resolve(name)
 
 
+async def test_a_directory_that_connects_again_resolves_nothing_that_was_revoked_meanwhile(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not loaded until it has read everything over the new connection."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.admin() as link:
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+    async with realm.seat(alice, publish=False, wait=0.1) as seat:
+        for name in ("bob", bob.user):
+            await seat.resolves(name, bob)
+    realm.revocations[bob.user] = realm.now
+    async with realm.admin() as link:
+        text = realm.clinic_jwt(age=10)
+        await realm.put(link, Place(realm.account.public, ""), text.encode())
+    withhold(monkeypatch)
+    monkeypatch.setattr(BucketReader, "get", _never)
+    answer_late(monkeypatch, 0.5)
+    async with connect(
+        realm.server.url, key=alice.pair, trust=seat.trust, directory=seat.directory,
+        creds=realm.login(alice),
+    ):  # fmt: skip
+        assert not seat.directory.is_loaded
+        for name in ("bob", bob.user):
+            with pytest.raises(NotLoadedError):
+                seat.trust.resolve(name)
+
+
+@pytest.mark.parametrize("where", ["bucket", "server"])
+@pytest.mark.parametrize("target", ["user", "xkey"])
+async def test_a_reader_that_starts_admits_nobody_who_was_revoked_before(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch, target: str, where: str
+) -> None:
+    """The folder has the account JWT from before, and the bucket is not read yet."""
+    alice, bob = realm.person("alice"), realm.add("bob")
+    realm.revocations[bob.user if target == "user" else str(bob.pair.public)] = realm.now
+    text = realm.clinic_jwt(age=10)
+    if where == "bucket":
+        async with realm.admin() as link:
+            await realm.put(link, Place(realm.account.public, ""), text.encode())
+    else:
+        await realm.push(text)
+        answer_late(monkeypatch, 0.5)
+    withhold(monkeypatch)
+    async with realm.seat(alice, publish=False, wait=0.0) as seat:
+        with pytest.raises((NotLoadedError, SenderRevokedError)):
+            seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000)
+
+
+async def test_a_reader_of_a_bucket_that_does_not_answer_admits_whom_the_folder_has(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that withholds entries does not stop a receiver that restarts."""
+    alice, bob = realm.person("alice"), realm.add("bob")
+    withhold(monkeypatch)
+    monkeypatch.setattr(BucketReader, "get", _never)
+    async with realm.seat(alice, publish=False, wait=0.0) as seat:
+        assert seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
+
+
 async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:
     alice = realm.person("alice")
     await realm.push(realm.clinic_jwt(age=10))
@@ -196,6 +255,10 @@ async def test_a_stream_message_is_held_until_the_directory_is_read(
 
 async def _nothing(*_: object) -> None:
     return None
+
+
+async def _never(*_: object) -> None:
+    raise DeliveryError("withheld")
 
 
 async def test_the_program_of_the_page_runs(realm: Realm, tmp_path: Path) -> None:

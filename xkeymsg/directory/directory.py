@@ -40,6 +40,8 @@ FULL: Final = 3600.0
 """Seconds between two loads of everything: a bucket that was made again may have grown past what
 was read before anybody looked.
 """
+_ACCOUNTS: Final = 10.0
+"""Seconds for which `connect` waits for account JWTs of bucket and server, whatever `wait` is."""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
 
@@ -58,7 +60,8 @@ class Directory(SafeRepr):
     Args:
         trust: The trust of the same client.
         wait: Seconds for which `connect` waits until everything has been read. After that, it goes
-            on, and names cannot be resolved yet.
+            on, and names cannot be resolved yet. Account JWTs are awaited for up to 10 seconds
+            in any case: they say which senders are revoked.
         stale_after: Seconds without an answer of the bucket after which an error is reported.
         fail_closed: Whether nothing is resolved then, either.
 
@@ -79,7 +82,7 @@ class Directory(SafeRepr):
         self.trust = trust
         self._wait, self._stale_after, self._fail_closed = wait, stale_after, fail_closed
         self._published, self._lookup = trust.attach()
-        self._loaded = asyncio.Event()
+        self._loaded, self._accounts_read = asyncio.Event(), asyncio.Event()
         self._work = asyncio.Event()
         self._due = asyncio.Event()
         self._heard = monotonic()
@@ -186,6 +189,7 @@ class Directory(SafeRepr):
         """
         api = API(link)
         self._api, self._tasks.tell = api, tell
+        self._begin()
         reader = BucketReader(api, frozenset(self.trust.accounts.values()))
         background = Background()
         try:
@@ -202,12 +206,23 @@ class Directory(SafeRepr):
                 "fetch": lambda: self._fetch(reader),
             }.items():
                 background.spawn(self._tasks.keep(what, work))
+            begun = monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ACCOUNTS):
+                    await self._accounts_read.wait()
             with suppress(DeliveryError):
-                await self.loaded(self._wait)
+                await self.loaded(max(0.0, begun + self._wait - monotonic()))
             yield
         finally:
             await background.close()
             self._api = None
+
+    def _begin(self) -> None:
+        """Forget what another connection has read: claims may have been revoked since."""
+        self._published.loaded = False
+        self._published.fetched.clear()
+        for each in (self._loaded, self._accounts_read, self._own.asked):
+            each.clear()
 
     async def _check_bucket(self) -> None:
         """Check the bucket if that is permitted: in another account, it is not."""
@@ -307,23 +322,36 @@ class Directory(SafeRepr):
         self._work.set()
 
     async def _fetch(self, reader: BucketReader) -> None:
-        """Read the entries of users that are needed before everything has been read."""
+        """Read the account JWTs, and entries that are needed before everything has been read."""
         published = self._published
-        await self._own.asked.wait()
+        try:
+            await self._own.asked.wait()
+            await self._read_now(reader, "")
+        except TransportError as error:
+            self._tasks.problem("read", error)
+        finally:
+            self._accounts_read.set()
         while not published.loaded:
             for user in published.take_wanted():
                 try:
-                    for account in self.trust.accounts.values():
-                        for place in (Place(account, ""), Place(account, user)):  # revoked first
-                            entry = await reader.get(place)
-                            if entry is not None:
-                                take = partial(self._lookup.take_now, place, entry.value)
-                                await in_thread(take)
-                    await in_thread(self.trust.take_news)
+                    await self._read_now(reader, "", user)  # revoked first
                     published.fetched.add(user)
                 except TransportError as error:
                     self._tasks.problem("read", error)
             await asyncio.sleep(_SOON)
+
+    async def _read_now(self, reader: BucketReader, *users: str) -> None:
+        """Read and judge the entries of users in each account; "" stands for that of the account.
+
+        Raises:
+            DeliveryError: If there is no answer.
+        """
+        for account in self.trust.accounts.values():
+            for place in (Place(account, user) for user in users):
+                entry = await reader.get(place)
+                if entry is not None:
+                    await in_thread(partial(self._lookup.take_now, place, entry.value))
+        await in_thread(self.trust.take_news)
 
     def look_again(self) -> None:
         """Ask the bucket and the server now, instead of within half a minute."""

@@ -99,7 +99,6 @@ class Trust(SafeRepr):
         # An event loop may wait for the first, for milliseconds; the others are held for long.
         self._lock, self._judging, self._scanning = RLock(), RLock(), RLock()
         self._audiences = Audiences()
-        self._must_ask = False
         self._told = ""
         self._resume = 0.0
         after_fork(self)
@@ -351,7 +350,7 @@ class Trust(SafeRepr):
     def close_resolving(self, why: str) -> None:
         """Resolve nothing from now on, for this reason; without one, resolve again."""
         if self.published is not None:
-            self.published.closed, self._must_ask = why, bool(why)
+            self.published.closed = why
 
     def take_account(self, text: str) -> None:
         """Take the own account's JWT as the server shows it.
@@ -416,6 +415,12 @@ class Trust(SafeRepr):
     def close(self) -> None:
         """Save and unlock the marks."""
         self.marks.close()
+
+    @property
+    def _must_ask(self) -> bool:
+        """Whether answers from before do not count: the directory is not loaded, or is stale."""
+        published = self.published
+        return published is not None and (not published.loaded or bool(published.closed))
 
     def _resolved(self, name: str, now: int) -> tuple[Recipient, ...]:
         if not isinstance(name, str):
