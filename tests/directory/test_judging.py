@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,3 +161,33 @@ def test_an_account_jwt_by_the_operators_identity_comes_from_the_server_and_is_k
     assert isinstance(trust.members.refused["", bob.user], RevokedError)
     [account] = trust.members.known[""].authority.accounts
     assert account.claims.text == text
+
+
+def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_verifies(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob, carol = realm.person("bob"), realm.person("carol")
+    published, lookup = known(realm, trust, bob)
+    published.index(realm.place(carol), realm.entry(carol), stored=True)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def stop(_: object) -> Iterator[None]:
+        inside.set()
+        assert go_on.wait(DEADLINE)
+        yield None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "at", stop)
+        thread = threading.Thread(target=lookup.take_accounts)
+        thread.start()
+        assert inside.wait(DEADLINE)
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(10, exit=True)
+        try:
+            os._exit(trust.resolve("carol")[0].key != carol.pair.public)
+        finally:
+            os._exit(1)
+    go_on.set()
+    thread.join(DEADLINE)
+    assert os.waitpid(child, 0)[1] == 0

@@ -436,6 +436,8 @@ class Trust(SafeRepr):
 
     def _after_fork(self) -> None:
         self._lock, self._judging, self._scanning = RLock(), RLock(), RLock()
+        if self.lookup is not None:
+            self.lookup.lock = self._lock
 
     def __repr__(self) -> str:
         return f"<Trust {str(self.path)!r}: {len(self._members.identities)} users>"

@@ -44,16 +44,17 @@ class Lookup:
     ) -> None:
         self._published = published
         self._accounts, self._pins = accounts, pins
-        self._lock = lock
+        self.lock = lock
+        """Another one in a forked child: a thread of the parent may hold it."""
         self._take = take
 
     def verify(self, seconds: float) -> None:
         """Verify entries for a time; not at all while another thread does."""
-        if self._lock.acquire(blocking=False):
+        if self.lock.acquire(blocking=False):
             try:
                 self._run(self._published.steps(), monotonic() + seconds)
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def ask(self, name: str) -> None:
         """Verify whatever a name may stand for.
@@ -75,7 +76,7 @@ class Lookup:
                 raise NotLoadedError(_NOT_READ)
             for place in (Place(account, user) for account in self._accounts.values()):
                 if published.is_waiting(place):
-                    with self._lock:
+                    with self.lock:
                         self._run(published.at(place))
         elif not published.loaded:
             raise NotLoadedError(_NOT_READ)
@@ -106,7 +107,7 @@ class Lookup:
 
     def take_accounts(self) -> None:
         """Verify the account JWTs at once: they decide about everybody."""
-        with self._lock:
+        with self.lock:
             for account in self._accounts.values():
                 self._run(self._published.at(Place(account, "")))
 
@@ -114,7 +115,7 @@ class Lookup:
         """Verify an entry at once; ignore one that is empty or beyond the limits."""
         if form_fault(place, value):
             return
-        with self._lock:
+        with self.lock:
             self._published.index(place, value, stored=True)
             self._run(self._published.at(place))
 
@@ -124,7 +125,7 @@ class Lookup:
         if count > _MOST_AT_ONCE:
             raise NotLoadedError("the directory is being verified: try again in a moment")
         if count:
-            with self._lock:
+            with self.lock:
                 self._run(self._published.hinted(hint))
 
     def _run(self, steps: Iterator[Verified | None], end: float = float("inf")) -> None:
