@@ -45,3 +45,15 @@ def answer_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         await ask(self, link, api, subject)
 
     monkeypatch.setattr(OwnClaims, "_ask", late)
+
+
+def asks_of(monkeypatch: pytest.MonkeyPatch) -> Collection[str]:
+    """Return a list that gets each question to the server about the own account."""
+    ask, asked = OwnClaims._ask, list[str]()
+
+    async def noted(self: OwnClaims, link: Link, api: API, subject: str) -> None:
+        asked.append(subject)
+        await ask(self, link, api, subject)
+
+    monkeypatch.setattr(OwnClaims, "_ask", noted)
+    return asked

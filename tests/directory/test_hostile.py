@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.directory.inside import alarms_of, lose_events
+from tests.directory.inside import alarms_of, asks_of, lose_events
 from tests.directory.realm import Realm, Seat, withhold
 from tests.running import until
 from tests.trust.chains.world import Key
@@ -248,6 +248,19 @@ async def test_a_restarted_server_is_read_again(realm: Realm) -> None:
         async with realm.admin() as link:
             await realm.put(link, realm.place(bob), realm.entry(bob))
         await at_alice.resolves("bob", bob)
+
+
+async def test_after_a_reconnect_the_server_is_asked_for_the_account_at_once(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been revoked there meanwhile, by a push that no bucket has seen."""
+    monkeypatch.setattr(own_claims, "EVERY", 3600.0)
+    asked = asks_of(monkeypatch)
+    async with realm.seat(realm.person("alice")) as at_alice:
+        await at_alice.directory.loaded(60)
+        await until(lambda: len(asked) == 1)
+        await asyncio.to_thread(realm.server.restart)
+        await until(lambda: len(asked) == 2)
 
 
 async def test_before_everything_is_read_only_keys_are_resolved(

@@ -372,7 +372,7 @@ class Directory(SafeRepr):
         while True:
             if link.reconnects != reconnects:
                 reconnects = link.reconnects
-                self._due.set()
+                self.look_again()
             error, failed = None, self._tasks.failed
             if monotonic() - self._heard > bound:
                 error = DeliveryError(f"the directory has not answered for {bound:g} s or more")
