@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -45,6 +46,11 @@ def answer_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         await ask(self, link, api, subject)
 
     monkeypatch.setattr(OwnClaims, "_ask", late)
+
+
+def answer_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server say nothing about the own account."""
+    monkeypatch.setattr(OwnClaims, "_ask", AsyncMock())
 
 
 def asks_of(monkeypatch: pytest.MonkeyPatch) -> Collection[str]:

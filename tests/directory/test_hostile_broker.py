@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cases import for_each
+from tests.directory.inside import answer_nothing
 from tests.directory.realm import Realm, withhold
 from tests.running import DEADLINE, until
 from xkeymsg.client.jetstream.api import API
@@ -262,12 +263,7 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
         newer = realm.clinic_jwt(age=10).encode()
         await realm.put(link, Place(realm.account.public, ""), newer)
     withhold(monkeypatch)
-
-    async def nothing(own: own_claims.OwnClaims, *_: object) -> None:
-        own.asked.set()
-
-    # The server has the account's JWT.
-    monkeypatch.setattr(own_claims.OwnClaims, "ask_server", nothing)
+    answer_nothing(monkeypatch)
     async with realm.seat(alice, publish=False, wait=0.1) as at_alice:
         await until(lambda: _refused(at_alice.trust, bob.user))
 
