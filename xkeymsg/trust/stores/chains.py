@@ -225,8 +225,9 @@ class Trust(SafeRepr):
             TrustError: If the user has no key to seal to.
             TypeError: If `name` is not a str.
         """
-        answer, now = self._members.answers.get(name), _now()
-        if answer is None or self._must_ask or not answer.since <= now < answer.until:
+        answer, now, published = self._members.answers.get(name), _now(), self.published
+        must_ask = published is not None and published.must_ask
+        if answer is None or must_ask or not answer.since <= now < answer.until:
             return self._resolved(name, now)
         return answer.recipients
 
@@ -246,9 +247,8 @@ class Trust(SafeRepr):
         Raises:
             TrustError: If not: every receiver refuses its messages.
         """
-        refusal = self._members.refused.get(("", user))
         identity = self._members.identities.get(("", user))
-        if refusal is not None:
+        if (refusal := self._members.refused.get(("", user))) is not None:
             raise type(refusal)(str(refusal))
         if identity is None:
             own = f" {user}" if is_public(user) else ""
@@ -407,20 +407,13 @@ class Trust(SafeRepr):
         Raises:
             ConfigurationError: If the account is unknown, or not valid.
         """
-        known = self._members.known.get(account)
-        if known is None:
+        if (known := self._members.known.get(account)) is None:
             raise ConfigurationError("no valid account of this alias")
         return valid_signers(known.authority)
 
     def close(self) -> None:
         """Save and unlock the marks."""
         self.marks.close()
-
-    @property
-    def _must_ask(self) -> bool:
-        """Whether answers from before do not count: the directory is not loaded, or is stale."""
-        published = self.published
-        return published is not None and (not published.loaded or bool(published.closed))
 
     def _resolved(self, name: str, now: int) -> tuple[Recipient, ...]:
         if not isinstance(name, str):

@@ -107,6 +107,11 @@ class Published(SafeRepr):
         self._dropped: list[Place] = []
         self._wanted: dict[str, None] = {}
 
+    @property
+    def must_ask(self) -> bool:
+        """Whether answers from before do not count: it is not loaded, or is stale."""
+        return not self.loaded or bool(self.closed)
+
     # --- unverified -------------------------------------------------------------------------------
 
     @property
