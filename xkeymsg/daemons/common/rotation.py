@@ -200,9 +200,10 @@ class DaemonRotation:
 
     async def _round(self) -> bool:
         """Take the steps that are due; return whether the next round is due soon."""
+        is_loaded = self._directory.is_loaded  # asked first: what is seen then has what is revoked
         seen, changed = await self._see(), False
         await self._adopt(seen)
-        if not self._directory.is_loaded:
+        if not is_loaded:
             return True
         try:
             for _ in range(_STEPS if self._is_owner else 0):
