@@ -258,9 +258,9 @@ async def test_after_a_reconnect_the_server_is_asked_for_the_account_at_once(
     asked = asks_of(monkeypatch)
     async with realm.seat(realm.person("alice")) as at_alice:
         await at_alice.directory.loaded(60)
-        await until(lambda: len(asked) == 1)
+        await until(lambda: len(asked) == 2)  # before and after loading
         await asyncio.to_thread(realm.server.restart)
-        await until(lambda: len(asked) == 2)
+        await until(lambda: len(asked) == 3)
 
 
 async def test_before_everything_is_read_only_keys_are_resolved(

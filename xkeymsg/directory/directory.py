@@ -290,7 +290,9 @@ class Directory(SafeRepr):
         published.alarms.pop(BUCKET, None)
         published.loaded = True
         self._heard = monotonic()
-        self._loaded.set()
+        if not self._loaded.is_set():
+            self._loaded.set()
+            self._own.again.set()  # the bucket may lack what the server has shown
 
     def _take_accounts(self) -> None:
         self._lookup.take_accounts()
