@@ -8,7 +8,8 @@ and that each module imports what it uses. `Program` and `run` start a new inter
 
 `python -m tests.forked SOCKET` is the interpreter that is forked. A request is a datagram: what to
 run, and four file descriptors. Three are the streams of the program; its pid and its exit code are
-written to the fourth. `tests/fork_client.py` sends such a request from a shell script.
+written to the fourth. When nobody can read there any more, the program is killed.
+`tests/fork_client.py` sends such a request from a shell script.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -230,11 +232,20 @@ def write_commands(folder: Path, programs: Mapping[str, str]) -> None:
 def run_script(
     command: list[str], folder: Path, env: Mapping[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a shell whose script may use the commands of `write_commands`."""
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False,
-        pass_fds=[_server().fileno()],
-    )  # fmt: skip
+    """Run a shell whose script may use the commands of `write_commands`.
+
+    What the script has started ends with it.
+    """
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        pass_fds=[_server().fileno()], start_new_session=True,
+    ) as shell:  # fmt: skip
+        try:
+            output, errors = shell.communicate(timeout=timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, shell.returncode, output, errors)
 
 
 # --- the interpreter that is forked ---------------------------------------------------------------
@@ -245,31 +256,42 @@ def _serve(requests: socket.socket) -> Request | None:
     ready = select.poll()
     ready.register(requests, select.POLLIN)
     running: dict[int, tuple[int, int]] = {}  # by their pidfd: pid, and where to report
+    awaited: dict[int, int] = {}  # by where to report: pid
     while True:
-        for found, _ in ready.poll():
-            if found in running:
-                ready.unregister(found)
-                _report_end(found, *running.pop(found))
-                continue
-            content, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT, 4)
-            if not content:
-                return None
-            request = Request(*json.loads(content))
-            _prepare(request.arguments[0])
-            pid = os.fork()
-            if pid == 0:
-                requests.close()
-                others = [each for watched, (_, status) in running.items()
-                          for each in (watched, status)]  # fmt: skip
-                _become(descriptors, others)
-                return request
-            watched = os.pidfd_open(pid)
-            ready.register(watched, select.POLLIN)
-            *standard, status = descriptors
-            running[watched] = pid, status
-            _report(status, pid)
-            for each in standard:
-                os.close(each)
+        # One at a time: descriptors are closed, and their numbers used again.
+        found, _ = ready.poll()[0]
+        if found in running:
+            pid, status = running.pop(found)
+            ready.unregister(found)
+            if awaited.pop(status, None):
+                ready.unregister(status)
+            _report_end(found, pid, status)
+            continue
+        if found in awaited:
+            ready.unregister(found)
+            _kill(awaited.pop(found))
+            continue
+        content, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT, 4)
+        if not content:
+            _kill(*awaited.values())
+            return None
+        request = Request(*json.loads(content))
+        _prepare(request.arguments[0])
+        pid = os.fork()
+        if pid == 0:
+            requests.close()
+            others = [each for watched, (_, status) in running.items()
+                      for each in (watched, status)]  # fmt: skip
+            _become(descriptors, others)
+            return request
+        watched = os.pidfd_open(pid)
+        *standard, status = descriptors
+        ready.register(watched, select.POLLIN)
+        ready.register(status, 0)  # an error, if nobody can read there
+        running[watched], awaited[status] = (pid, status), pid
+        _report(status, pid)
+        for each in standard:
+            os.close(each)
 
 
 def _become(descriptors: list[int], others: list[int]) -> None:
@@ -279,6 +301,11 @@ def _become(descriptors: list[int], others: list[int]) -> None:
         os.dup2(each, number)
     for each in (*descriptors, *others):
         os.close(each)
+
+
+def _kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _prepare(module: str) -> None:
