@@ -21,7 +21,7 @@ from tests.daemons.common.hospital import (
     sender,
 )
 from tests.daemons.receiver.conftest import make_stream, metric, page, ready
-from tests.running import Program, run, until
+from tests.running import DEADLINE, Program, run, until
 from tests.trust.store import HOUR
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API
@@ -146,6 +146,27 @@ async def test_a_reload_changes_the_times_of_rotation(hospital: Hospital) -> Non
         await until(ok(where))
 
 
+async def send_until(
+    rotating: asyncio.Task[Any], to: Program, hospital: Hospital, sent: set[str]
+) -> None:
+    """Send messages for the ward while its key is replaced; few once there is a new one.
+
+    A receiver that learns of it later than the sender lets a twentieth of `max_ack_pending` wait
+    for the key: 50 messages.
+    """
+    before, left = hospital.secrets("ward"), 30
+    while not rotating.done():
+        if len(opened(hospital.folder.parent / "opened")) == len(sent):
+            count = 10
+            if hospital.secrets("ward") != before:
+                count = min(left, 1)
+                left -= count
+            fresh = {f"message {len(sent) + number}" for number in range(count)}
+            send(to, *fresh)
+            sent |= fresh
+        await asyncio.sleep(0.1)
+
+
 async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
     hospital: Hospital,
 ) -> None:
@@ -159,7 +180,7 @@ async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
     arguments = (
         "rotate", str(hospital.folder), "--anchor", hospital.operator.public, "--store",
         f"file:{hospital.keys('ward')}", "--creds", str(hospital.login(ward)),
-        "--server", hospital.server.url,
+        "--server", hospital.server.url, "--timeout", f"{DEADLINE:g}s",
     )  # fmt: skip
     to = lines("mail.new", "ward").replace("core", "jetstream")
     with (
@@ -183,11 +204,7 @@ async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
             rotating = asyncio.create_task(
                 asyncio.to_thread(run, "xkeymsg.cli", *arguments, "--now")
             )
-            while not rotating.done():
-                fresh = {f"message {len(sent) + number}" for number in range(20)}
-                send(at_alice, *fresh)
-                sent |= fresh
-                await asyncio.sleep(0.1)
+            await send_until(rotating, at_alice, hospital, sent)
             done = await rotating
             assert done.returncode == 0, done.stderr
             [new] = hospital.secrets("ward") - before
