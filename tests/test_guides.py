@@ -15,7 +15,7 @@ import pytest
 
 from tests import forked
 from tests.key_stores.test_pkcs11 import MISSING
-from tests.running import LONG, run, unused_port
+from tests.running import DEADLINE, LONG, run, unused_port
 from xkeymsg import KeyStoreError, Sealer, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.key_stores.openssl import provider_path
@@ -65,7 +65,7 @@ def own_port(text: str) -> str:
 
 async def make_stream(url: str) -> None:
     """Make what every guide begins with: a stream of orders."""
-    async with open_link(ConnectOptions(servers=(url,))) as link:
+    async with open_link(ConnectOptions(servers=(url,), timeout=DEADLINE)) as link:
         await API(link).request(
             "STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": ["orders.>"]}
         )
@@ -117,6 +117,9 @@ async def test_a_guide_does_what_it_says(
     environ = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
+        "NATS_TIMEOUT": f"{DEADLINE:g}s",
+        "XKEYMSG_RECEIVER__NATS__TIMEOUT": f"{DEADLINE:g}",
+        "XKEYMSG_SENDER__NATS__TIMEOUT": f"{DEADLINE:g}",
     }
     if not own:
         environ |= {
