@@ -138,10 +138,16 @@ async def callout() -> AsyncIterator[Callout]:
         }}
     """
     with NATSServer(config) as server:
-        service = await nats.connect(server.url, user="service", password="pwd", error_cb=_quiet)
+        service = await nats.connect(
+            server.url,
+            user="service",
+            password="pwd",
+            connect_timeout=int(DEADLINE),
+            error_cb=_quiet,
+        )
         try:
             requests = await service.subscribe("$SYS.REQ.USER.AUTH")
-            await service.flush()
+            await service.flush(int(DEADLINE))
             yield Callout(server=server, service=service, requests=requests, key=key)
         finally:
             await service.close()

@@ -49,8 +49,8 @@ async def converse(
     bob = XKeyPair.generate()
     url = servers.server.url
     raw = HardenedClient()  # the PING of the stock client's flush overtakes what it confirms
-    await raw.connect(url)
-    js = raw.jetstream()
+    await raw.connect(url, connect_timeout=int(DEADLINE))
+    js = raw.jetstream(timeout=DEADLINE)
     await js.add_stream(name="JOBS", subjects=["jobs.>"])
     await js.add_consumer(
         "JOBS",
@@ -58,7 +58,7 @@ async def converse(
     )
     ready = await raw.subscribe("js_ready")
     overheard = await raw.subscribe("js.echo")
-    await raw.flush()
+    await raw.flush(int(DEADLINE))
     options = {"seed": bob.seed(), "peer": str(ALICE.public), "jobs": True}
     running = asyncio.ensure_future(program(options))
     try:
@@ -83,7 +83,7 @@ async def converse(
             copy = (await overheard.next_msg(DEADLINE)).data
             await raw.publish("js.echo", copy)
             await raw.publish("js.echo", b"plaintext")
-            await raw.flush()  # before the end, which takes another connection
+            await raw.flush(int(DEADLINE))  # before the end, which takes another connection
             await alice.publish("js.other", b"end", to=to)
 
             readers = {"p": to, "q": [ALICE.public]}
@@ -159,8 +159,8 @@ async def test_chromium_passes_every_vector_and_talks_over_a_websocket(
 
 
 async def test_the_example_of_the_readme_runs(package: Package, servers: Servers) -> None:
-    raw = await nats.connect(servers.server.url)
-    js = raw.jetstream()
+    raw = await nats.connect(servers.server.url, connect_timeout=int(DEADLINE))
+    js = raw.jetstream(timeout=DEADLINE)
     await js.add_stream(name="JOBS", subjects=["jobs.>"])
     await js.add_consumer(
         "JOBS", ConsumerConfig(durable_name="printer", ack_policy=AckPolicy.EXPLICIT)

@@ -34,7 +34,7 @@ def send(server: NATSServer, key: str, text: str, *arguments: str) -> str:
 def publish(server: NATSServer, line: bytes, payload: bytes = b"") -> None:
     """Publish raw bytes, as an attacker's own client would; return when the server has them."""
     with (
-        socket.create_connection(("127.0.0.1", server.port), 5) as raw,
+        socket.create_connection(("127.0.0.1", server.port), DEADLINE) as raw,
         raw.makefile("rb") as lines,
     ):
         raw.sendall(b'CONNECT {"verbose":false,"headers":true}\r\n' + line + b"\r\n" + payload)

@@ -341,10 +341,11 @@ class Arena:
         return [*map(int, path.read_text().split())] if path.exists() else []
 
     async def _pending_in_the_end(self) -> int:
-        for _ in range(100):
-            if (pending := await self.pending()) is not None:
-                return pending
-            await asyncio.sleep(0.1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE):
+                while (pending := await self.pending()) is None:  # noqa: ASYNC110 - it is asked for
+                    await asyncio.sleep(0.1)
+            return pending
         self.ledger.problems.append("nobody says what waits in the stream")
         return 0
 

@@ -14,7 +14,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from tests.browser import Visit, expect
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, rows
-from tests.running import until
+from tests.running import DEADLINE, until
 from tests.transport.authority import Nkey, Operator
 from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, UserKey, XKeyPair
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
@@ -268,13 +268,13 @@ async def test_a_followed_subject_is_shown_live(opening: OpenHere, at: Place) ->
     await opening.page.locator("#subject").press("Enter")
     await expect(opening.page.locator("#follow-state")).to_have_text("following ehr.>")
     raw = HardenedClient()
-    await raw.connect(at.server.url)
+    await raw.connect(at.server.url, connect_timeout=int(DEADLINE))
     try:
         copy, elsewhere = patient(), patient("billing.patient.7")
         text = Sealer(WARD).seal("naïve text".encode(), to=[CLINIC.public], subject=SUBJECT)
         for data in (copy, copy, b"plaintext", elsewhere, text):
             await raw.publish(SUBJECT, data)
-        await raw.flush()
+        await raw.flush(int(DEADLINE))
         await expect(opening.cards).to_have_count(5)
         cards = [*reversed(await opening.shown())]
         assert len(cards[0].fields) == 21
@@ -285,7 +285,7 @@ async def test_a_followed_subject_is_shown_live(opening: OpenHere, at: Place) ->
         await opening.page.get_by_role("button", name="Stop").click()
         await expect(opening.page.get_by_role("button", name="Follow")).to_be_visible()
         await raw.publish(SUBJECT, patient())
-        await raw.flush()
+        await raw.flush(int(DEADLINE))
         await opening.page.wait_for_timeout(50)
         assert await opening.cards.count() == 5
     finally:

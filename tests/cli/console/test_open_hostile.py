@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser import expect
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place
-from tests.running import until
+from tests.running import DEADLINE, until
 from xkeymsg import Limits, Policy, Sealer
 from xkeymsg.transport.client import HardenedClient
 
@@ -117,12 +117,12 @@ async def test_a_flood_leaves_the_newest_messages(opening: OpenHere, at: Place) 
     await expect(opening.page.locator("#follow-state")).to_have_text("following flood")
     sealer, count = Sealer(WARD), 450
     raw = HardenedClient()
-    await raw.connect(at.server.url)
+    await raw.connect(at.server.url, connect_timeout=int(DEADLINE))
     try:
         for number in range(count):
             data = sealer.seal(b"%d" % number, to=[CLINIC.public], subject="flood")
             await raw.publish("flood", data)
-        await raw.flush()
+        await raw.flush(int(DEADLINE))
     finally:
         await raw.close()
 
