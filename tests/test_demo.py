@@ -38,7 +38,7 @@ def test_each_failure_is_found(
 
     async def leak(client: Client, records: list[dict[str, Any]]) -> None:
         if records[0] != resources()[0]:
-            monkeypatch.setattr(waiting, "PATIENCE", 5.0)
+            monkeypatch.setattr(waiting, "PATIENCE", 20.0)
             await send(client, records)
             return
         await send(client, records[1:])
@@ -51,7 +51,7 @@ def test_each_failure_is_found(
 
     monkeypatch.setattr(demo, "send", leak)
     monkeypatch.setattr(demo, "TIMES", "")
-    monkeypatch.setattr(demo, "PATIENCE", 5.0)
+    monkeypatch.setattr(demo, "PATIENCE", 20.0)
     monkeypatch.setattr(demo, "FLUSH", 2.0)
     monkeypatch.setattr(Authority, "revoke", lambda *_: None)
     assert demo.main() == 1

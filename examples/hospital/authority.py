@@ -95,12 +95,12 @@ class Authority:
 
     def open_directory(self, url: str) -> None:
         """Create the bucket."""
-        self._run("directory", "init", "--creds", str(self.boss), "--server", url)
+        self._run("directory", "init", "--creds", str(self.boss), *_at(url))
 
     def new_key(self, machine: Machine, url: str) -> XKeyPair:
         """Make and publish a key of a program that is not a daemon."""
         path = machine.folder / "own.seed"
-        words = ["--anchor", machine.anchor, "--creds", str(machine.creds), "--server", url]
+        words = ["--anchor", machine.anchor, "--creds", str(machine.creds), *_at(url)]
         self._run("rotate", str(machine.claims), *words, "--out", str(path))
         return read_seed(path)
 
@@ -108,7 +108,7 @@ class Authority:
         """Revoke a user, and tell the server and the directory."""
         self._trust("revoke", "CLINIC", user)
         creds = self._creds / "SYS" / f"{SYSTEM}.creds"
-        self._trust("push", "CLINIC", "--creds", str(creds), "--server", url)
+        self._trust("push", "CLINIC", "--creds", str(creds), *_at(url))
 
     def _trust(self, verb: str, *arguments: str) -> str:
         return self._run("trust", verb, str(self._path), *arguments)
@@ -121,3 +121,8 @@ class Authority:
         if code:
             raise SystemExit(f"xkeymsg {' '.join(words)}: exit code {code}\n{said.getvalue()}")
         return output.getvalue().strip()
+
+
+def _at(url: str) -> tuple[str, ...]:
+    """Return the flags for a server on a machine that may be busy."""
+    return "--server", url, "--timeout", "60s"

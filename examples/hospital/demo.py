@@ -129,7 +129,7 @@ async def opened(
     key = await asyncio.to_thread(authority.new_key, machine, server.url)
     receivers = make_receivers(authority, kinds, times)
     async with contextlib.AsyncExitStack() as stack:
-        options = ConnectOptions(servers=(server.url,), creds=authority.boss)
+        options = ConnectOptions(servers=(server.url,), creds=authority.boss, timeout=PATIENCE)
         api = API(await stack.enter_async_context(open_link(options)))
         await set_up(api, set(kinds))
         await asyncio.gather(
@@ -138,7 +138,12 @@ async def opened(
         trust = machine.trust()
         client = await stack.enter_async_context(
             xkeymsg.connect(
-                server.url, key=key, trust=trust, directory=Directory(trust), creds=machine.creds
+                server.url,
+                key=key,
+                trust=trust,
+                directory=Directory(trust),
+                creds=machine.creds,
+                timeout=PATIENCE,
             )
         )
         seen = SeenKeys(trust)

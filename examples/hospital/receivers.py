@@ -35,6 +35,7 @@ directory = true
 [nats]
 servers = ["{url}"]
 creds = "{creds}"
+timeout = 60
 [[route]]
 name = "{role}"
 stream = "{stream}"
