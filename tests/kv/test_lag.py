@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.client.jetstream.test_cluster import insist, three_servers
+from tests.client.jetstream.test_cluster import SHORT, insist, three_servers
 from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, taken, writer
 from tests.running import DEADLINE, until
 from xkeymsg import (
@@ -346,8 +346,8 @@ async def test_a_server_that_lags_costs_neither_a_history_nor_a_key(
     with three_servers() as servers:
         url = servers[0].url
         async with (
-            xkeymsg.connect(url, key=ALICE, trust=PEERS) as alice,
-            xkeymsg.connect(url, key=BOB, trust=PEERS) as bob,
+            xkeymsg.connect(url, key=ALICE, trust=PEERS, timeout=SHORT) as alice,
+            xkeymsg.connect(url, key=BOB, trust=PEERS, timeout=SHORT) as bob,
         ):
             bucket, reader = writer(alice), bob.kv(BUCKET)
             await insist(partial(bucket.init, history=5, replicas=3))

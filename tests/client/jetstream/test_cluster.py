@@ -17,11 +17,12 @@ from tests.client.jetstream.test_publishing import of_alice
 from tests.running import DEADLINE, unused_port
 from tests.servers import needs_server
 from xkeymsg.client.jetstream.acks import parse_ack
-from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.api import API, parse_puback
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
@@ -35,6 +36,10 @@ server_name: n{number}
 jetstream {{ store_dir: "{{dir}}/js" }}
 cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 """
+
+
+SHORT = 5.0
+"""Seconds after which a cluster is asked again: of some requests nobody answers."""
 
 
 async def insist(request: Callable[[], Awaitable[Any]]) -> Any:
@@ -75,7 +80,7 @@ def three_servers() -> Iterator[list[NATSServer]]:
 async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
     with three_servers() as servers:
         urls = tuple(server.url for server in servers)
-        async with open_link(ConnectOptions(servers=urls)) as link:
+        async with open_link(ConnectOptions(servers=urls, timeout=SHORT)) as link:
             api = API(link)
             config = {"name": "S", "subjects": ["h.>"], "num_replicas": 3}
             await insist(partial(api.request, "STREAM.CREATE.S", config))
@@ -89,10 +94,13 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
     js = of_alice(stage.link)
     futures = []
     # What a dying server had sent and we did not get comes again after `ack_wait`.
-    async with stage.consumer(heartbeat=0.5, create=DurableOptions(ack_wait=2)):
+    config = DurableOptions(ack_wait=2)
+    async with contextlib.AsyncExitStack() as stack:
+        consumer = partial(stage.consumer, heartbeat=0.5, create=config)
+        await insist(lambda: stack.enter_async_context(consumer()))
         for number in range(300):
             futures.append(
-                await js.publish_async("h.a", b"%d" % number, to=[BOB.public], timeout=30)
+                await js.publish_async("h.a", b"%d" % number, to=[BOB.public], timeout=60)
             )
             if number == 100:
                 for what in ("CONSUMER.LEADER.STEPDOWN.S.d", "STREAM.LEADER.STEPDOWN.S"):
@@ -112,6 +120,17 @@ async def make(stage: Stage, durable: str) -> None:
     config = DurableOptions(ack_wait=0.5, deliver="new").config(durable)
     body = {"stream_name": "S", "config": config, "action": ""}
     await stage.api.request(f"CONSUMER.CREATE.S.{durable}", body)
+
+
+async def publish(stage: Stage, data: bytes, name: str) -> None:
+    """Have the stream store something, once."""
+    envelope, headers = stage.seal(data), encode_block({"Nats-Msg-Id": name})
+
+    async def ask() -> None:
+        raw = await stage.link.request("h.a", envelope, headers=headers, timeout=SHORT)
+        parse_puback(raw.data)
+
+    await insist(ask)
 
 
 async def waiting(api: API, durable: str) -> int:
@@ -145,7 +164,7 @@ async def lonely(servers: list[NATSServer], stage: Stage, durable: str) -> list[
                 await stage.until(lambda: copies.pending >= 8, 20)
             puller.paused = False  # it gave up, and another one leads
             await stage.until(lambda: len(set(stage.handled)) == 8)
-            await stage.settled(durable)
+            await insist(partial(stage.settled, durable))
     counts = []
     while copies.pending:
         delivery = parse_ack((await copies.next(DEADLINE)).reply)
@@ -166,7 +185,7 @@ async def test_what_a_lonely_leader_delivers_again_comes_early_and_begins_no_sco
         stage.handled.clear()
         await insist(partial(make, stage, f"d{attempt}"))
         for number in range(8):
-            await insist(partial(stage.publish, b"%d" % number))
+            await publish(stage, b"%d" % number, f"{attempt}.{number}")
         counts = await lonely(servers, stage, f"d{attempt}")
         if counts[:8] == [9, 10, 11, 12, 5, 6, 7, 8]:
             break
