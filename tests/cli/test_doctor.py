@@ -9,15 +9,19 @@ import pytest
 
 from tests.cases import for_each
 from tests.envelope.cast import ALICE
-from tests.running import run
+from tests.running import DEADLINE, run
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
 CLI = "xkeymsg.cli"
 
 
+NOBODY = "nats://127.0.0.1:1"
+
+
 def called(server: str, *arguments: str) -> tuple[int, str, str]:
-    done = run(CLI, "doctor", "-s", server, "--timeout", "1s", *arguments)
+    timeout = "1s" if server == NOBODY else f"{DEADLINE:g}s"
+    done = run(CLI, "doctor", "-s", server, "--timeout", timeout, *arguments)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -53,7 +57,7 @@ def test_a_failure_is_exit_1_and_hides_nothing(server: NATSServer, files: tuple[
 
 def test_without_a_server_the_files_are_checked_all_the_same(files: tuple[str, ...]) -> None:
     Path(files[3]).write_text("[peers")
-    status, shown, said = called("nats://127.0.0.1:1", *files)
+    status, shown, said = called(NOBODY, *files)
     assert (status, said) == (1, "")
     levels = {tuple(line.split()[:2]) for line in shown.splitlines()}
     assert levels == {
@@ -65,6 +69,6 @@ def test_without_a_server_the_files_are_checked_all_the_same(files: tuple[str, .
 
 @for_each("wrong", [("--proven", "a.b"), ("--publish", "a b"), ("--unproven", ">")])
 def test_being_called_wrongly_is_exit_2(wrong: tuple[str, str]) -> None:
-    status, shown, said = called("nats://127.0.0.1:1", *wrong)
+    status, shown, said = called(NOBODY, *wrong)
     assert (status, shown) == (2, "")
     assert wrong[0] in said

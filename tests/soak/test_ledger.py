@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import cast
 import pytest
 
 from tests.cases import for_each
+from tests.running import until
 from tests.soak.audit import DURABLE, STREAM, Audit
 from tests.soak.daemons import Daemon
 from tests.soak.feeder import payload
@@ -355,9 +355,7 @@ async def test_an_end_that_nobody_brought_about_is_a_crash(tmp_path: Path) -> No
     )  # fmt: skip
     for number, daemon in enumerate(ends):
         daemon.start(tmp_path / f"{number}.log")
-    async with asyncio.timeout(5):
-        while not (tmp_path / "sleep60").exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until((tmp_path / "sleep60").exists)
     assert ends[3].kill()
     for daemon in ends:
         await daemon.ended()

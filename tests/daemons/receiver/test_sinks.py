@@ -111,7 +111,7 @@ def _fill(folder: str) -> None:
 def test_a_full_disk_leaves_no_half_file_and_is_no_acknowledgement(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=_fill, args=(str(tmp_path),))
     process.start()
-    process.join(20)
+    process.join(DEADLINE)
     assert process.exitcode == 0
     assert sorted(len(each.read_bytes()) for each in tmp_path.iterdir()) == [18, 5013]
 
