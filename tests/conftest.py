@@ -9,17 +9,22 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
 
 from tests.examples import examples
+from tests.running import DEADLINE
+from xkeymsg.transport.options import ConnectOptions
 
 pytest_plugins = ("xkeymsg.testing.pytest_plugin", "tests.browser")
 
 # No deadline: a busy machine must not fail a test.
 settings.register_profile("xkeymsg", deadline=None, max_examples=examples(50))
 settings.load_profile("xkeymsg")
+# Nor must it where a test does not say how long a connection waits: by default it is 5 s.
+cast(dict[str, Any], ConnectOptions.__init__.__kwdefaults__)["timeout"] = DEADLINE
 
 
 gc.disable()  # until all tests are collected
@@ -96,6 +101,7 @@ def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("NATS_")]:
             patch.delenv(name)
+        patch.setenv("NATS_TIMEOUT", f"{DEADLINE:g}s")
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("SSL_CERT_FILE", os.devnull)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))

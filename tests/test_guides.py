@@ -117,7 +117,6 @@ async def test_a_guide_does_what_it_says(
     environ = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "NATS_TIMEOUT": f"{DEADLINE:g}s",
         "XKEYMSG_RECEIVER__NATS__TIMEOUT": f"{DEADLINE:g}",
         "XKEYMSG_SENDER__NATS__TIMEOUT": f"{DEADLINE:g}",
     }

@@ -85,6 +85,6 @@ async def test_an_existing_stream_is_never_changed(jetstream_server: NATSServer)
 async def test_an_error_is_reported_before_anything_is_created(
     arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = await add("nats://127.0.0.1:1", *arguments)
+    done = await add("nats://127.0.0.1:1", "--timeout", "1s", *arguments)
     assert done[:2] == (code, "")
     assert said in done[2]
