@@ -362,6 +362,9 @@ class Arena:
                 yield stream.removeprefix("XKM_").lower(), parse_record(stored).record
 
 
+_ASKED_AGAIN: Final = 5.0
+"""Seconds after which servers are asked again: one that dies, or has just started, is silent."""
+
 _UNAVAILABLE: Final = 10008
 """JetStream's error while servers elect a leader, as after a kill."""
 
@@ -403,9 +406,8 @@ async def arena(
     options = ConnectOptions(servers=urls, timeout=DEADLINE)
     async with open_link(options) as link:
         hostile = Hostile(random, link, servers[0].url, journal, bob.public, alice)
-        made = Arena(
-            plan, ledger, random, servers, folder, link, API(link), hostile, journal
-        )  # fmt: skip
+        api = API(link, timeout=_ASKED_AGAIN)
+        made = Arena(plan, ledger, random, servers, folder, link, api, hostile, journal)
         try:
             yield made
         finally:
