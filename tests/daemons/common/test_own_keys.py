@@ -209,6 +209,9 @@ async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
             assert done.returncode == 0, done.stderr
             [new] = hospital.secrets("ward") - before
             assert str(new) in done.stdout.decode()
+            log = "\n".join(owner.output("err"))
+            certified = log.index(f"key certified key={new}")
+            assert log.index(" keys active=", certified) < log.index("keys published", certified)
             for daemon in (owner, replica):
                 daemon.wait_for(f"keys active={new}", "err")
         await until(lambda: len(opened(folder / "opened")) >= len(sent))

@@ -218,8 +218,8 @@ class DaemonRotation:
                 await self._delete(seen)
                 seen = await self._see()
         finally:
+            await self._adopt(seen)  # what others seal to once it is published can be opened
             changed = await self._publish(seen) or changed
-            await self._adopt(seen)
         return changed
 
     # --- what there is ----------------------------------------------------------------------------
