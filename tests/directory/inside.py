@@ -54,12 +54,12 @@ def answer_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asks_of(monkeypatch: pytest.MonkeyPatch) -> Collection[str]:
-    """Return a list that gets each question to the server about the own account."""
+    """Return a list that gets each question to the server about the own account, once answered."""
     ask, asked = OwnClaims._ask, list[str]()
 
     async def noted(self: OwnClaims, link: Link, api: API, subject: str) -> None:
-        asked.append(subject)
         await ask(self, link, api, subject)
+        asked.append(subject)
 
     monkeypatch.setattr(OwnClaims, "_ask", noted)
     return asked
