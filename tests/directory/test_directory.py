@@ -14,8 +14,9 @@ import pytest
 
 from tests.directory.inside import answer_late
 from tests.directory.realm import Realm, withhold
-from tests.running import ROOT, until
+from tests.running import DEADLINE, ROOT, until
 from xkeymsg import (
+    ConfigurationError,
     Directory,
     DurableOptions,
     FailurePolicy,
@@ -25,9 +26,16 @@ from xkeymsg import (
     UnknownKeyError,
     connect,
 )
+from xkeymsg.ambient import monotonic
 from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
-from xkeymsg.errors import DeliveryError, NotLoadedError, RevokedError, SenderRevokedError
+from xkeymsg.errors import (
+    DeliveryError,
+    NotLoadedError,
+    RevokedError,
+    SenderRevokedError,
+    XKeyMsgError,
+)
 from xkeymsg.trust.stores.published_entries import Published
 from xkeymsg.trust.stores.published_entry import Place
 
@@ -114,11 +122,25 @@ async def test_a_reader_that_starts_seals_nothing_to_what_was_revoked_before(
         else:
             await realm.push(text)
     monkeypatch.setattr(Published, "steps", only_index)
+    monkeypatch.setattr(BucketReader, "get", _never)  # the whole bucket has it, too
     answer_late(monkeypatch, 0.5)
-    async with realm.seat(alice, publish=False) as seat:
-        for name in ("bob", bob.user):
-            with pytest.raises((UnknownKeyError, RevokedError)):
-                seat.trust.resolve(name)
+    trust = realm.trust(realm.login(alice))
+
+    async def resolve() -> None:
+        while True:
+            for name in ("bob", bob.user):
+                with pytest.raises((NotLoadedError, UnknownKeyError, RevokedError)):
+                    trust.resolve(name)
+            await asyncio.sleep(0)
+
+    async with realm.link(alice) as link:
+        resolving = asyncio.create_task(resolve())
+        async with Directory(trust).following(link, lambda _: None):
+            for name in ("bob", bob.user):
+                with pytest.raises((UnknownKeyError, RevokedError)):
+                    trust.resolve(name)
+            assert not resolving.done()
+        resolving.cancel()
 
 
 async def test_a_directory_that_connects_again_resolves_nothing_that_was_revoked_meanwhile(
@@ -128,9 +150,13 @@ async def test_a_directory_that_connects_again_resolves_nothing_that_was_revoked
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob))
-    async with realm.seat(alice, publish=False, wait=0.1) as seat:
-        for name in ("bob", bob.user):
-            await seat.resolves(name, bob)
+    monkeypatch.setattr(module, "AGAIN", 0.1)
+    with monkeypatch.context() as patch:
+        withhold(patch)
+        async with realm.seat(alice, publish=False, wait=0.1) as seat:
+            await seat.resolves(bob.user, bob)
+            patch.undo()
+            await seat.resolves("bob", bob)
     realm.revocations[bob.user] = realm.now
     async with realm.admin() as link:
         text = realm.clinic_jwt(age=10)
@@ -146,6 +172,47 @@ async def test_a_directory_that_connects_again_resolves_nothing_that_was_revoked
         for name in ("bob", bob.user):
             with pytest.raises(NotLoadedError):
                 seat.trust.resolve(name)
+
+
+async def test_a_directory_that_connects_again_admits_nobody_who_was_revoked_meanwhile(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is asked again before the client starts."""
+    alice, bob = realm.person("alice"), realm.add("bob")
+    async with realm.seat(alice, publish=False, wait=0.1) as seat:
+        assert seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
+    realm.revocations[bob.user] = realm.now
+    await realm.push(realm.clinic_jwt(age=10))
+    withhold(monkeypatch)
+    answer_late(monkeypatch, 0.5)
+    async with realm.link(alice) as link, seat.directory.following(link, lambda _: None):
+        with pytest.raises((NotLoadedError, SenderRevokedError)):
+            seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000)
+
+
+async def test_a_directory_that_connects_later_is_not_stale_yet(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = realm.person("alice")
+    directory = Directory(realm.trust(realm.login(alice)))
+    monkeypatch.setattr(module, "monotonic", lambda: monotonic() + 3600.0)
+    async with realm.link(alice) as link:
+        told = list[XKeyMsgError]()
+        async with directory.following(link, told.append):
+            assert directory.report().silent < 600
+    assert not any("has not answered" in str(error) for error in told)
+
+
+async def test_a_directory_follows_one_connection_at_a_time(realm: Realm) -> None:
+    """Otherwise the second one makes names unknown to the first."""
+    alice = realm.person("alice")
+    async with realm.seat(alice, publish=False) as seat, realm.link(alice) as link:
+        with pytest.raises(ConfigurationError, match="in use"):
+            async with seat.directory.following(link, lambda _: None):
+                pass
+        assert seat.directory.is_loaded
+    async with realm.link(alice) as link, seat.directory.following(link, lambda _: None):
+        await seat.directory.loaded(DEADLINE)
 
 
 @pytest.mark.parametrize("where", ["bucket", "server"])

@@ -96,7 +96,7 @@ class Directory(SafeRepr):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether everything in the bucket has been read."""
+        """Whether everything in the bucket has been read, and the account JWTs are verified."""
         return self._loaded.is_set()
 
     async def loaded(self, timeout: float) -> None:
@@ -184,11 +184,13 @@ class Directory(SafeRepr):
             tell: Called with each new problem.
 
         Raises:
-            ConfigurationError: If the bucket is not safe.
+            ConfigurationError: If the bucket is not safe, or another connection is followed.
             XKeyMsgError: If the connection is closed.
         """
-        api = API(link)
-        self._api, self._tasks.tell = api, tell
+        if self._api is not None:
+            raise ConfigurationError("the directory is in use: each connection needs its own")
+        api = self._api = API(link)
+        self._tasks.tell = tell
         self._begin()
         reader = BucketReader(api, frozenset(self.trust.accounts.values()))
         background = Background()
@@ -223,6 +225,7 @@ class Directory(SafeRepr):
         self._published.fetched.clear()
         for each in (self._loaded, self._accounts_read, self._own.asked):
             each.clear()
+        self._heard = monotonic()
 
     async def _check_bucket(self) -> None:
         """Check the bucket if that is permitted: in another account, it is not."""
@@ -327,12 +330,11 @@ class Directory(SafeRepr):
         """Read the account JWTs, and entries that are needed before everything has been read."""
         published = self._published
         try:
-            await self._own.asked.wait()
             await self._read_now(reader, "")
         except TransportError as error:
             self._tasks.problem("read", error)
-        finally:
-            self._accounts_read.set()
+        await self._own.asked.wait()
+        self._accounts_read.set()
         while not published.loaded:
             for user in published.take_wanted():
                 try:

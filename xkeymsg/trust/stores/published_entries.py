@@ -73,7 +73,7 @@ class Published(SafeRepr):
         size: int = _MOST_BYTES,
     ) -> None:
         self.loaded = False
-        """Whether everything in the bucket has been read since the start."""
+        """Whether everything in the bucket has been read over the present connection."""
         self.closed = ""
         """Why nothing is resolved; empty normally."""
         self.revision = 0
