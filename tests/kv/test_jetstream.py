@@ -392,15 +392,16 @@ async def test_a_writer_who_may_not_read_knows_what_it_can_know() -> None:
             assert (await writer(admin).get("k")).value == b"2"
 
 
+@pytest.mark.parametrize("direct", [True, False])
 async def test_another_key_under_the_id_of_an_entry_is_no_acknowledgement(
-    jetstream_server: NATSServer,
+    jetstream_server: NATSServer, direct: bool
 ) -> None:
     """Whoever sees an entry before the stream has it can store its bytes elsewhere."""
     async with both(jetstream_server) as (alice, _):
-        bucket = writer(alice)
-        await bucket.init()
+        config = {"name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], "allow_direct": direct}
+        await alice.js.api.request(f"STREAM.CREATE.KV_{BUCKET}", config)
         with losing_the_first(alice, f"$KV.{BUCKET}.other"), pytest.raises(ConflictError):
-            await bucket.put("k", b"1")
+            await writer(alice).put("k", b"1")
 
 
 async def test_a_watch_of_updates_misses_none_while_its_consumer_is_lost(

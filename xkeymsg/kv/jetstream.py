@@ -125,12 +125,14 @@ class JetStreamStore:
         Raises:
             DeliveryError: If the bucket does not exist, or does not answer.
         """
-        subject = f"{self._prefix or await self._start()}{name}"
         found = await self._read(revision)
-        return StoredEntry(name, *found[1:]) if found and found[0] == subject else None
+        if found is None or found[0] != f"{self._prefix}{name}":
+            return None
+        return StoredEntry(name, *found[1:])
 
     async def _read(self, revision: int) -> tuple[str, int, bytes, bytes] | None:
         """Return subject, revision, headers and data of an entry; None if there is none."""
+        await self._start()
         if not self._direct:
             try:
                 stored = await self._api.message(self._stream, revision)
@@ -213,7 +215,7 @@ class JetStreamStore:
         if ack.duplicate:
             found = None
             with contextlib.suppress(DeliveryError):  # a writer may not be permitted to read
-                found = await self._read(ack.sequence)
+                found = await self._read(ack.sequence) if again else None
             if not again or (found and (found[0], found[3]) != (subject, data)):
                 raise ConflictError("the bucket has another entry under this one's id")
         return ack.sequence
