@@ -187,12 +187,13 @@ class Account(NamedTuple):
         An xkey is revoked for good. Its owner may not know of the revocation yet, and a certificate
         that it signs meanwhile must not make a stolen key valid again.
         """
-        times, key = self.revocations, claims.subject
-        if times and claims.kind is Kind.XKEY:
-            if key in times:
+        times, user = self.revocations, claims.subject
+        if claims.kind is Kind.XKEY:
+            if claims.subject in times:
                 return True
-            key = claims.issuer
-        return bool(times) and any(times.get(e, -FOREVER) >= claims.issued for e in (key, "*"))
+            user = claims.issuer
+        until = max(times.get(user, -FOREVER), times.get("*", -FOREVER))
+        return until >= claims.issued
 
 
 def _signer(entry: object) -> tuple[str, SigningScope | None]:
