@@ -179,10 +179,7 @@ async def _rotate(
         shown = shown_keys(trust.members, signing.user.claims.subject)
         texts, others = _certificates(place, signing.user)
         limit = now + authority.policy.skew
-        known = [
-            certified_key(each, any(account.revokes(each.claims) for account in authority.accounts))
-            for each in map(Certificate.decode, texts)
-        ]
+        known = [certified_key(Certificate.decode(each), authority.accounts) for each in texts]
         known = [each for each in known if each.issued <= limit]  # nobody accepts others
         held = sorted({*place.keys()} - others, key=str)
         own = OwnKeys(held, known, shown, now, authority.accounts)

@@ -54,9 +54,15 @@ class RotationStep(NamedTuple):
     """Of the certificate; for a key to delete, when it was retired."""
 
 
-def certified_key(certificate: Certificate, revoked: bool = False) -> CertifiedKey:
-    """Return what a certificate says, as `Identity.keys` has it."""
+def certified_key(certificate: Certificate, accounts: Iterable[Account] = ()) -> CertifiedKey:
+    """Return what a certificate says, as `Identity.keys` has it.
+
+    Args:
+        certificate: The certificate.
+        accounts: The account's JWTs that count: they may revoke it.
+    """
     claims = certificate.claims
+    revoked = any(each.revokes(claims) for each in accounts)
     return CertifiedKey(certificate.key, claims.not_before, claims.expires, claims.issued, revoked)
 
 

@@ -200,7 +200,7 @@ class DaemonRotation:
 
     async def _round(self) -> bool:
         """Take the steps that are due; return whether the next round is due soon."""
-        is_loaded = self._directory.is_loaded  # asked first: what is seen then has what is revoked
+        is_loaded = self._directory.is_loaded  # before `_see`: it must know what is revoked
         seen, changed = await self._see(), False
         await self._adopt(seen)
         if not is_loaded:
@@ -241,7 +241,7 @@ class DaemonRotation:
                 continue  # the clock was wrong then: nobody accepts it
             if own == (user.account, user.claims.subject) and certificate.key in pairs:
                 certificates[certificate.key] = text
-                known.append(certified_key(certificate, self._is_revoked(certificate)))
+                known.append(certified_key(certificate, self._authority.accounts))
         asked = 0
         if self._is_owner:
             provider, address = self._owned()
@@ -303,9 +303,6 @@ class DaemonRotation:
         if claims.subject != self._identity.user:
             raise ConfigurationError("the creds in [nats] belong to another user now: restart")
         return User.decode(claims.text), signer
-
-    def _is_revoked(self, certificate: Certificate) -> bool:
-        return any(each.revokes(certificate.claims) for each in self._authority.accounts)
 
     @property
     def _authority(self) -> Authority:
