@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.directory import directory as module
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.own_claims import OwnClaims
 from xkeymsg.directory.settings import EVENTS
@@ -46,6 +47,11 @@ def answer_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         await ask(self, link, api, subject)
 
     monkeypatch.setattr(OwnClaims, "_ask", late)
+
+
+def wait_for_accounts(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let clients wait this long for account JWTs."""
+    monkeypatch.setattr(module, "_ACCOUNTS", seconds)
 
 
 def answer_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.directory.inside import answer_late
+from tests.directory.inside import answer_late, wait_for_accounts
 from tests.directory.realm import Realm, withhold
 from tests.running import DEADLINE, ROOT, until
 from xkeymsg import (
@@ -245,6 +245,15 @@ async def test_a_reader_of_a_bucket_that_does_not_answer_admits_whom_the_folder_
     monkeypatch.setattr(BucketReader, "get", _never)
     async with realm.seat(alice, publish=False, wait=0.0) as seat:
         assert seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
+
+
+async def test_a_client_starts_though_the_server_does_not_show_the_account(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_accounts(monkeypatch, 0.1)
+    answer_late(monkeypatch, DEADLINE)
+    async with realm.seat(realm.person("alice"), publish=False, wait=0.0) as seat:
+        assert not seat.directory.is_loaded
 
 
 async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:

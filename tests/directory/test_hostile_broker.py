@@ -255,7 +255,7 @@ async def test_the_server_shows_the_jwt_of_another_account(
 async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-21: the account comes first, also before everything has been read."""
+    """T-21: the account comes first, also before everything has been read, and if it came late."""
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob))
@@ -264,6 +264,15 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
         await realm.put(link, Place(realm.account.public, ""), newer)
     withhold(monkeypatch)
     answer_nothing(monkeypatch)
+    get, calls = BucketReader.get, list[Place]()
+
+    async def late(self: BucketReader, place: Place) -> BucketEntry | None:
+        calls.append(place)
+        if len(calls) == 1:
+            raise DeliveryError("no answer")
+        return await get(self, place)
+
+    monkeypatch.setattr(BucketReader, "get", late)
     async with realm.seat(alice, publish=False, wait=0.1) as at_alice:
         await until(lambda: _refused(at_alice.trust, bob.user))
 
