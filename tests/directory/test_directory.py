@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -28,6 +29,7 @@ from xkeymsg import (
 )
 from xkeymsg.ambient import monotonic
 from xkeymsg.directory import directory as module
+from xkeymsg.directory import own_claims
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import (
     DeliveryError,
@@ -254,6 +256,28 @@ async def test_a_client_starts_though_the_server_does_not_show_the_account(
     answer_late(monkeypatch, DEADLINE)
     async with realm.seat(realm.person("alice"), publish=False, wait=0.0) as seat:
         assert not seat.directory.is_loaded
+
+
+async def test_an_unforeseen_error_about_the_account_does_not_stop_loading(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_claims, "account_in", Mock(side_effect=RuntimeError))
+    async with realm.seat(realm.person("alice"), publish=False) as seat:
+        assert seat.directory.is_loaded
+        assert seat.directory.report().failed == ("account",)
+
+
+async def test_an_account_jwt_by_the_operators_identity_is_not_published_twice(
+    realm: Realm,
+) -> None:
+    async with realm.admin() as link:
+        text = realm.clinic_jwt(age=5, issuer=realm.operator)
+        await realm.put(link, Place(realm.account.public, ""), text.encode())
+    alice = realm.person("alice")
+    trust = realm.trust(realm.login(alice), operator_identity_issues=True)
+    directory = Directory(trust, wait=DEADLINE)
+    async with realm.link(alice) as link, directory.following(link, lambda _: None):
+        assert await directory.publish_account() == directory.report().revision
 
 
 async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:
