@@ -96,7 +96,7 @@ def connect(
         trust: Who may send, and what names resolve to: `Peers`, `Trust`, or another Resolver; a set
             of keys or a mapping from key to user, which resolve no names; or `ANYONE`.
         directory: The `Directory` of the same `Trust`. Connecting waits for it to be read, for
-            at most its `wait`.
+            at most its `wait`; for account JWTs, for up to 10 seconds in any case.
         signer: The user nkey that signs each message.
         identity: The public user nkey of messages that are not signed; by default the keyring's.
             Under `Trust`, which admits users only, also that of `creds`, or else the one user that

@@ -47,7 +47,7 @@ _SOON: Final = 0.05
 
 
 class Directory(SafeRepr):
-    """Keeps a `Trust` up to date from the bucket `XKEYS`, over the connection of a client.
+    """Keeps a `Trust` up to date from the bucket `XKEYS`, over one client's connection at a time.
 
         trust = Trust.load("HOSPITAL", anchor="O…", creds="alice.creds")
         directory = Directory(trust)
