@@ -80,6 +80,15 @@ def test_what_takes_away_also_revokes_the_old_jwt(
         admin.load(anchor).vouch(member.pair.public)
 
 
+@pytest.mark.usefixtures("anchor")
+def test_a_change_is_not_said_to_end_a_certificate_that_was_revoked_before(admin: Admin) -> None:
+    member = admin.join("ward-a", "--permission", "audit")
+    admin.run("revoke", "CLINIC", member.pair.public)
+    done = admin.done("edit-user", "CLINIC", "ward-a", "--drop-permission", "audit")
+    assert done.returncode == 0
+    assert b"become invalid" not in done.stderr
+
+
 def test_taking_away_without_an_operator_key_changes_nothing(admin: Admin, anchor: str) -> None:
     admin.join("ward-a", "--permission", "audit")
     [key] = (admin.keys / "O").rglob(f"{account(admin).claims.issuer}.nk")
