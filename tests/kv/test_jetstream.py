@@ -350,8 +350,8 @@ async def test_compare_and_set_survives_a_lost_acknowledgement(
 
 
 @contextlib.contextmanager
-def losing_the_first(client: Client, instead: str = "") -> Iterator[None]:
-    """Lose the acknowledgement of the first entry, or store it under another key."""
+def losing_the_first(client: Client, instead: str = "", other: bytes = b"") -> Iterator[None]:
+    """Lose the acknowledgement of the first entry; store it under another key, or other bytes."""
     link, lost = client.js.api.link, False
     genuine = link.request
 
@@ -360,7 +360,7 @@ def losing_the_first(client: Client, instead: str = "") -> Iterator[None]:
         if lost or not subject.startswith("$KV."):
             return await genuine(subject, data, **more)
         lost = True
-        await genuine(instead or subject, data, **more)
+        await genuine(instead or subject, other or data, **more)
         raise DeliveryError("no answer")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -402,6 +402,27 @@ async def test_another_key_under_the_id_of_an_entry_is_no_acknowledgement(
         await alice.js.api.request(f"STREAM.CREATE.KV_{BUCKET}", config)
         with losing_the_first(alice, f"$KV.{BUCKET}.other"), pytest.raises(ConflictError):
             await writer(alice).put("k", b"1")
+        with losing_the_first(alice, other=b"other"), pytest.raises(ConflictError):
+            await writer(alice).put("k", b"1")
+
+
+@pytest.mark.parametrize(
+    ("header", "refusal"),
+    [
+        ("Nats-Msg-Id: 1", ConflictError),
+        ("Nats-Expected-Last-Subject-Sequence: 0", WrongRevisionError),
+    ],
+)
+async def test_the_first_attempt_is_no_retry(
+    jetstream_server: NATSServer, header: str, refusal: type[Exception]
+) -> None:
+    """Somebody else has stored the same bytes."""
+    async with both(jetstream_server) as (alice, _):
+        await writer(alice).init()
+        store, block = JetStreamStore(alice.js.api, BUCKET), f"NATS/1.0\r\n{header}\r\n\r\n"
+        assert await store.put("k", b"1", block.encode(), timeout=DEADLINE)
+        with pytest.raises(refusal):
+            await store.put("k", b"1", block.encode(), timeout=DEADLINE)
 
 
 async def test_a_watch_of_updates_misses_none_while_its_consumer_is_lost(
