@@ -131,7 +131,7 @@ class JetStreamStore:
         return StoredEntry(name, *found[1:])
 
     async def _read(self, revision: int) -> tuple[str, int, bytes, bytes] | None:
-        """Return subject, revision, headers and data of an entry; None if there is none."""
+        """Return subject, revision, headers and data of an entry; None if it does not exist."""
         await self._start()
         if not self._direct:
             try:
