@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ import xkeymsg
 from tests.client.jetstream.test_cluster import SHORT, insist, three_servers
 from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, taken, writer
 from tests.running import DEADLINE, until
+from tests.transport.raw import frozen
 from xkeymsg import (
     DeliveryError,
     KVBucket,
@@ -378,9 +378,7 @@ async def follower_of(servers: list[NATSServer], api: API) -> NATSServer:
 
 async def lagging(follower: NATSServer, bucket: KVBucket, reader: KVBucket, value: bytes) -> None:
     """Write while a follower is frozen, so that it has much to catch up on."""
-    assert follower.process is not None
-    follower.process.send_signal(signal.SIGSTOP)
-    try:
+    with frozen(follower):
         for number in range(60):
             await bucket.put(f"large.{number}", bytes(400_000), timeout=DEADLINE)
         await bucket.put("k", value, timeout=DEADLINE)
@@ -391,5 +389,3 @@ async def lagging(follower: NATSServer, bucket: KVBucket, reader: KVBucket, valu
             return False
 
         await until(has_read)
-    finally:
-        follower.process.send_signal(signal.SIGCONT)
