@@ -16,9 +16,9 @@ from tests.js.peer import Peer
 
 @pytest.mark.parametrize(
     "name",
-    ["vectors", "api"]
+    ["api"]
     + [pytest.param(name, marks=pytest.mark.slow)
-       for name in ("fallback", "cofactor", "size", "example", "hostile")],
+       for name in ("vectors", "fallback", "cofactor", "size", "example", "hostile")],
 )  # fmt: skip
 def test_own_tests_pass(package: Package, name: str) -> None:
     said = package.run("--test", "--test-reporter=tap", f"test/{name}.test.mjs")
