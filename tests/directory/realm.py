@@ -232,6 +232,16 @@ class Realm(Store):
             answer = await link.request("$SYS.REQ.CLAIMS.UPDATE", text.encode(), timeout=60)
             assert b'"code":200' in answer.data, answer.data
 
+    async def revoke(self, key: object, where: str = "server") -> None:
+        """Revoke a user or an xkey by a newer account JWT, which one place alone has."""
+        self.revocations[str(key)] = self.now
+        text = self.clinic_jwt(age=10)
+        if where == "server":
+            await self.push(text)
+        else:
+            async with self.admin() as link:
+                await self.put(link, Place(self.account.public, ""), text.encode())
+
     def trust(self, creds: Path, **more: Any) -> Trust:
         insurer, clinic = self.insurer.public, self.account.public
         own = xkeymsg.trust.stores.chains.own_account(creds.read_text()).account

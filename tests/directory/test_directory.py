@@ -93,8 +93,7 @@ async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) ->
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob:
         await at_alice.resolves("bob", bob)
-        realm.revocations[bob.user] = realm.now
-        await realm.push(realm.clinic_jwt(age=10))
+        await realm.revoke(bob.user)
         at_alice.directory.look_again()
         await at_alice.fails("bob", UnknownKeyError)
         refused = at_alice.trust.members.refused["", bob.user]
@@ -117,12 +116,7 @@ async def test_a_reader_that_starts_seals_nothing_to_what_was_revoked_before(
 
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob))
-        realm.revocations[bob.user if target == "user" else str(bob.pair.public)] = realm.now
-        text = realm.clinic_jwt(age=10)
-        if where == "bucket":
-            await realm.put(link, Place(realm.account.public, ""), text.encode())
-        else:
-            await realm.push(text)
+    await realm.revoke(bob.user if target == "user" else bob.pair.public, where)
     monkeypatch.setattr(Published, "steps", only_index)
     monkeypatch.setattr(BucketReader, "get", _never)  # the whole bucket has it, too
     answer_late(monkeypatch, 0.5)
@@ -159,10 +153,7 @@ async def test_a_directory_that_connects_again_resolves_nothing_that_was_revoked
             await seat.resolves(bob.user, bob)
             patch.undo()
             await seat.resolves("bob", bob)
-    realm.revocations[bob.user] = realm.now
-    async with realm.admin() as link:
-        text = realm.clinic_jwt(age=10)
-        await realm.put(link, Place(realm.account.public, ""), text.encode())
+    await realm.revoke(bob.user, "bucket")
     withhold(monkeypatch)
     monkeypatch.setattr(BucketReader, "get", _never)
     answer_late(monkeypatch, 0.5)
@@ -183,8 +174,7 @@ async def test_a_directory_that_connects_again_admits_nobody_who_was_revoked_mea
     alice, bob = realm.person("alice"), realm.add("bob")
     async with realm.seat(alice, publish=False, wait=0.1) as seat:
         assert seat.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
-    realm.revocations[bob.user] = realm.now
-    await realm.push(realm.clinic_jwt(age=10))
+    await realm.revoke(bob.user)
     withhold(monkeypatch)
     answer_late(monkeypatch, 0.5)
     async with realm.link(alice) as link, seat.directory.following(link, lambda _: None):
@@ -224,13 +214,8 @@ async def test_a_reader_that_starts_admits_nobody_who_was_revoked_before(
 ) -> None:
     """The folder has the account JWT from before, and the bucket is not read yet."""
     alice, bob = realm.person("alice"), realm.add("bob")
-    realm.revocations[bob.user if target == "user" else str(bob.pair.public)] = realm.now
-    text = realm.clinic_jwt(age=10)
-    if where == "bucket":
-        async with realm.admin() as link:
-            await realm.put(link, Place(realm.account.public, ""), text.encode())
-    else:
-        await realm.push(text)
+    await realm.revoke(bob.user if target == "user" else bob.pair.public, where)
+    if where == "server":
         answer_late(monkeypatch, 0.5)
     withhold(monkeypatch)
     async with realm.seat(alice, publish=False, wait=0.0) as seat:

@@ -259,9 +259,7 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob))
-        realm.revocations[bob.user] = realm.now
-        newer = realm.clinic_jwt(age=10).encode()
-        await realm.put(link, Place(realm.account.public, ""), newer)
+    await realm.revoke(bob.user, "bucket")
     withhold(monkeypatch)
     answer_nothing(monkeypatch)
     get, calls = BucketReader.get, list[Place]()
