@@ -401,7 +401,7 @@ def certify(
 
 def _check_not_revoked(account: Account, key: str) -> None:
     if key in account.revocations:
-        raise RevokedError(f"{key} was revoked, and would be valid again: use a new key")
+        raise RevokedError(f"{key} was revoked: use a new key")
 
 
 def _user_key(store: TrustStore, user: str, given: str | None, creds: Path) -> SigningKey:
